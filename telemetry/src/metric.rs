@@ -1,0 +1,199 @@
+//! Metric names with their kind, unit and description.
+
+/// What a metric counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only ever grows while its process lives.
+    Counter,
+    /// Goes up and down; the sum over sources is meaningful.
+    UpDownCounter,
+    /// A value at a point in time.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+/// One metric of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// OpenTelemetry name, dotted lower case.
+    pub name: &'static str,
+    /// UCUM unit.
+    pub unit: &'static str,
+    /// Kind of instrument.
+    pub kind: Kind,
+    /// One sentence for people.
+    pub description: &'static str,
+}
+
+const fn metric(name: &'static str, unit: &'static str, kind: Kind, description: &'static str) -> Metric {
+    Metric { name, unit, kind, description }
+}
+
+/// Metrics of the agent.
+pub mod agent {
+    use super::{Kind, Metric, metric};
+
+    /// Handshake attempts by what became of them.
+    pub const HANDSHAKES: Metric =
+        metric("pqscope.handshakes", "{handshake}", Kind::Counter, "Handshake attempts by outcome.");
+    /// ClientHello to the client's first encrypted record.
+    pub const DURATION: Metric = metric(
+        "pqscope.handshake.duration",
+        "s",
+        Kind::Histogram,
+        "First byte of the ClientHello to the client's first encrypted record of completed handshakes.",
+    );
+    /// ClientHello to ServerHello.
+    pub const SERVER_HELLO_DURATION: Metric = metric(
+        "pqscope.handshake.server_hello.duration",
+        "s",
+        Kind::Histogram,
+        "Last needed packet of the first ClientHello to the first byte of the final ServerHello.",
+    );
+    /// TCP round trip of the same connections.
+    pub const RTT: Metric = metric(
+        "pqscope.handshake.rtt",
+        "s",
+        Kind::Histogram,
+        "TCP round trip of the connections that handshakes were seen on.",
+    );
+    /// Size of ClientHellos.
+    pub const CLIENT_HELLO_SIZE: Metric =
+        metric("pqscope.client_hello.size", "By", Kind::Histogram, "Length of the first ClientHello.");
+    /// Size of the server's encrypted flight in TLS 1.3.
+    pub const SERVER_FLIGHT_SIZE: Metric = metric(
+        "pqscope.server_flight.size",
+        "By",
+        Kind::Histogram,
+        "Record lengths of the server's encrypted flight (TLS 1.3), summed.",
+    );
+    /// Size of certificate chains.
+    pub const CERTIFICATE_CHAIN_SIZE: Metric = metric(
+        "pqscope.certificate_chain.size",
+        "By",
+        Kind::Histogram,
+        "Sum of the DER lengths of the server's certificates.",
+    );
+    /// Trouble on the network path.
+    pub const PATH_EVENTS: Metric =
+        metric("pqscope.path.events", "{event}", Kind::Counter, "Path trouble seen during handshakes.");
+    /// Plaintext alerts.
+    pub const ALERTS: Metric = metric(
+        "pqscope.alerts",
+        "{alert}",
+        Kind::Counter,
+        "TLS alerts seen in the clear during handshakes.",
+    );
+    /// Packets by what became of them.
+    pub const PACKETS: Metric = metric(
+        "pqscope.agent.packets",
+        "{packet}",
+        Kind::Counter,
+        "Packets by interface and by what became of them.",
+    );
+    /// Bytes on the wire of the same packets.
+    pub const BYTES: Metric =
+        metric("pqscope.agent.bytes", "By", Kind::Counter, "Bytes on the wire of the packets handled.");
+    /// Flows in the table now.
+    pub const FLOWS: Metric =
+        metric("pqscope.agent.flows", "{flow}", Kind::UpDownCounter, "Flows in the table.");
+    /// Bytes that flows under way hold now.
+    pub const BUFFERED: Metric = metric(
+        "pqscope.agent.buffered",
+        "By",
+        Kind::UpDownCounter,
+        "Bytes of the byte budget that unfinished handshakes hold.",
+    );
+    /// Flows dropped before their time.
+    pub const EVICTIONS: Metric = metric(
+        "pqscope.agent.evictions",
+        "{flow}",
+        Kind::Counter,
+        "Flows dropped from the table before they ended.",
+    );
+    /// Observations that the capture does not settle.
+    pub const INCOMPLETE: Metric = metric(
+        "pqscope.agent.incomplete",
+        "{handshake}",
+        Kind::Counter,
+        "Attempts whose outcome the capture does not settle, by reason.",
+    );
+    /// Records that came after a timeout verdict.
+    pub const LATE_COMPLETIONS: Metric = metric(
+        "pqscope.agent.late_completions",
+        "{handshake}",
+        Kind::Counter,
+        "Attempts judged timed out whose handshake then went on.",
+    );
+    /// Bytes that could not be read as what they should be.
+    pub const PARSE_ERRORS: Metric = metric(
+        "pqscope.agent.parse_errors",
+        "{error}",
+        Kind::Counter,
+        "Packets and messages that could not be parsed, by reason.",
+    );
+    /// Label values folded into `other`.
+    pub const OVERFLOW: Metric = metric(
+        "pqscope.agent.overflow",
+        "{handshake}",
+        Kind::Counter,
+        "Handshakes counted under an overflow value because a bound on label values was reached.",
+    );
+    /// Jumps of the capture clock.
+    pub const CLOCK_STEPS: Metric = metric(
+        "pqscope.agent.clock_steps",
+        "{step}",
+        Kind::Counter,
+        "Steps of the capture clock backwards by more than a second.",
+    );
+    /// Share of flows seen whole.
+    pub const COVERAGE: Metric = metric(
+        "pqscope.agent.coverage",
+        "1",
+        Kind::Gauge,
+        "Share of TLS flows seen from their first byte, in both directions, without a gap.",
+    );
+    /// Data points exported.
+    pub const EXPORT: Metric =
+        metric("pqscope.agent.export", "{datapoint}", Kind::Counter, "Data points exported, by result.");
+}
+
+/// Metrics of the engine.
+pub mod engine {
+    use super::{Kind, Metric, metric};
+
+    /// Target of an SLO.
+    pub const SLO_OBJECTIVE: Metric =
+        metric("pqscope.slo.objective", "1", Kind::Gauge, "Target share of good events.");
+    /// Error budget left.
+    pub const BUDGET_REMAINING: Metric = metric(
+        "pqscope.slo.budget.remaining",
+        "1",
+        Kind::Gauge,
+        "Share of the error budget left in the SLO window; negative when overspent.",
+    );
+    /// Time until the budget is gone.
+    pub const BUDGET_EXHAUSTION: Metric = metric(
+        "pqscope.slo.budget.exhaustion",
+        "s",
+        Kind::Gauge,
+        "Time until the error budget is gone at the burn rate of the last hour.",
+    );
+    /// Burn rate per window.
+    pub const BURN_RATE: Metric = metric(
+        "pqscope.slo.burn_rate",
+        "1",
+        Kind::Gauge,
+        "Error ratio of a window over the error ratio that the objective allows.",
+    );
+    /// Good and bad events.
+    pub const SLO_EVENTS: Metric =
+        metric("pqscope.slo.events", "{event}", Kind::Counter, "Events of an SLI by result.");
+    /// State of an SLO.
+    pub const SLO_STATE: Metric =
+        metric("pqscope.slo.state", "1", Kind::Gauge, "1 for the state that the SLO is in, 0 for the others.");
+    /// Notifications by result.
+    pub const NOTIFICATIONS: Metric =
+        metric("pqscope.notifications", "{notification}", Kind::Counter, "Notification attempts by result.");
+}
