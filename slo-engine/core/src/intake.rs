@@ -1,0 +1,518 @@
+//! From the points of one stream to increments.
+//!
+//! What enters is a point and what is known of its stream; what leaves is the stream's next state and the events that the
+//! point adds, or the reason why it adds none. The rules:
+//!
+//! - **Cumulative.** The increment is the difference to the last point. A later start time, or a value that dropped
+//!   although the point is newer, is a reset: everything since the start counts. An older or equal time is a repeat or
+//!   out of order and adds nothing, for the newer point already held it.
+//! - **First point of a cumulative stream.** It counts in full when that is known to have happened on our watch: when its
+//!   start lies after our [horizon](Background::horizon), or when its sender's export before this one was taken and did
+//!   not hold it, so it was zero then. Otherwise it may be years of history and is only the baseline. Without a start
+//!   time, or with one equal to the point's time ("unknown start" in OTLP), it is the baseline.
+//! - **Delta.** Every point counts once, told apart by start and time.
+//! - A point without a recorded value changes nothing.
+
+use crate::distribution::{Distribution, MalformedBuckets, to_count};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How far ahead of our clock a point may be.
+pub const FUTURE_TOLERANCE: Duration = Duration::from_secs(300);
+/// Delta points remembered per stream to recognise repeats.
+const REMEMBERED_DELTAS: usize = 64;
+/// Two points of one sender closer than this belong to the same export.
+const SAME_EXPORT: Duration = Duration::from_secs(1);
+/// Largest number that a float holds exactly.
+const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// A value of a counter or histogram.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Measured {
+    /// Number of events.
+    Count(u64),
+    /// Sizes of events.
+    Distribution(Box<Distribution>),
+}
+
+impl Measured {
+    /// A counter value sent as an integer.
+    ///
+    /// # Errors
+    /// When it is negative.
+    pub fn from_integer(value: i64) -> Result<Self, Rejected> {
+        u64::try_from(value).map(Self::Count).map_err(|_| Rejected::Negative)
+    }
+
+    /// A counter value sent as a float.
+    ///
+    /// # Errors
+    /// When it is not finite, negative, or no whole number: events are whole.
+    pub fn from_double(value: f64) -> Result<Self, Rejected> {
+        if !value.is_finite() {
+            return Err(Rejected::NotFinite);
+        }
+        if value < 0.0 {
+            return Err(Rejected::Negative);
+        }
+        if value.fract() != 0.0 || value > LARGEST_EXACT {
+            return Err(Rejected::NotWhole);
+        }
+        Ok(Self::Count(to_count(value)))
+    }
+
+    /// Number of events.
+    pub fn total(&self) -> u64 {
+        match self {
+            Self::Count(count) => *count,
+            Self::Distribution(distribution) => distribution.total(),
+        }
+    }
+
+    /// Number of events of size `bound` or less; a plain count has no sizes.
+    pub fn at_or_below(&self, bound: f64) -> Option<u64> {
+        match self {
+            Self::Count(_) => None,
+            Self::Distribution(distribution) => Some(distribution.at_or_below(bound)),
+        }
+    }
+
+    /// What came after `earlier`; `None` when a count dropped, the bounds differ or the kind does.
+    fn since(&self, earlier: &Self) -> Option<Self> {
+        match (self, earlier) {
+            (Self::Count(now), Self::Count(then)) => now.checked_sub(*then).map(Self::Count),
+            (Self::Distribution(now), Self::Distribution(then)) => {
+                now.since(then).map(|since| Self::Distribution(Box::new(since)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Adds another of the same kind and says whether it was.
+    pub(crate) fn add(&mut self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Count(sum), Self::Count(more)) => *sum = sum.saturating_add(*more),
+            (Self::Distribution(sum), Self::Distribution(more)) => sum.add(more),
+            _ => return false,
+        }
+        true
+    }
+
+    pub(crate) fn same_kind(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
+    fn map_counts(&self, rule: impl Fn(u64) -> u64) -> Self {
+        match self {
+            Self::Count(count) => Self::Count(rule(*count)),
+            Self::Distribution(distribution) => Self::Distribution(Box::new(distribution.map_counts(rule))),
+        }
+    }
+}
+
+impl From<Distribution> for Measured {
+    fn from(distribution: Distribution) -> Self {
+        Self::Distribution(Box::new(distribution))
+    }
+}
+
+/// Whether points hold everything since the start or what came since the point before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Temporality {
+    /// Everything since the start time.
+    Cumulative,
+    /// What came between start time and time.
+    Delta,
+}
+
+/// One data point of a monotonic sum or a histogram.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// How to read the value.
+    pub temporality: Temporality,
+    /// `start_time_unix_nano`; `None` when it is zero.
+    pub start: Option<Timestamp>,
+    /// `time_unix_nano`.
+    pub time: Timestamp,
+    /// The value; `None` when the point carries the flag NO_RECORDED_VALUE.
+    pub value: Option<Measured>,
+}
+
+/// Why a point is refused. The sender is told in `partial_success`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+pub enum Rejected {
+    /// Not a number, or infinite.
+    #[error("the value is not a finite number")]
+    NotFinite,
+    /// Counts never go below zero.
+    #[error("the value is negative")]
+    Negative,
+    /// Events are whole.
+    #[error("the value is not a whole number of events")]
+    NotWhole,
+    /// `time_unix_nano` is zero.
+    #[error("the point has no time")]
+    NoTime,
+    /// The interval is upside down.
+    #[error("the start time is after the time")]
+    StartAfterTime,
+    /// More than [`FUTURE_TOLERANCE`] ahead.
+    #[error("the time is more than five minutes ahead of the engine's clock")]
+    FromFuture,
+    /// Older than anything that is kept.
+    #[error("the time is older than the retention")]
+    TooOld,
+    /// A delta point older than the repeats that are remembered.
+    #[error("the delta point is too late to tell whether it was counted before")]
+    TooLateToTell,
+    /// Its start is older than one seen on the same stream.
+    #[error(
+        "another process with the same resource and attributes has started later; give each a service.instance.id"
+    )]
+    OlderStart,
+    /// A counter became a histogram or the other way round.
+    #[error("the metric has changed its kind")]
+    KindChanged,
+    /// A stream changed between cumulative and delta.
+    #[error("the stream has changed its temporality")]
+    TemporalityChanged,
+    /// Buckets that make no sense.
+    #[error("malformed histogram: {0}")]
+    Malformed(MalformedBuckets),
+    /// Sums that may fall cannot count events.
+    #[error("the sum is not monotonic")]
+    NotMonotonic,
+    /// Neither cumulative nor delta.
+    #[error("the aggregation temporality is not set")]
+    NoTemporality,
+    /// The bound on series is reached.
+    #[error("the limit on the number of series is reached")]
+    SeriesLimit,
+    /// The bound on streams is reached.
+    #[error("the limit on the number of streams is reached")]
+    StreamLimit,
+}
+
+impl Rejected {
+    /// A short stable word for a metric attribute.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NotFinite => "not_finite",
+            Self::Negative => "negative",
+            Self::NotWhole => "not_whole",
+            Self::NoTime => "no_time",
+            Self::StartAfterTime => "start_after_time",
+            Self::FromFuture => "from_future",
+            Self::TooOld => "too_old",
+            Self::TooLateToTell => "too_late_to_tell",
+            Self::OlderStart => "older_start",
+            Self::KindChanged => "kind_changed",
+            Self::TemporalityChanged => "temporality_changed",
+            Self::Malformed(_) => "malformed_histogram",
+            Self::NotMonotonic => "not_monotonic",
+            Self::NoTemporality => "no_temporality",
+            Self::SeriesLimit => "series_limit",
+            Self::StreamLimit => "stream_limit",
+        }
+    }
+}
+
+impl From<MalformedBuckets> for Rejected {
+    fn from(malformed: MalformedBuckets) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+/// What became of a point that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Taken {
+    /// It moved the stream on; the increment may be zero.
+    Counted,
+    /// As `Counted`, and the stream had started anew.
+    Reset,
+    /// First point of a stream whose past is not ours to count.
+    Baseline,
+    /// Seen before.
+    Duplicate,
+    /// Older than a point that was taken; nothing in it is missing.
+    OutOfOrder,
+    /// The flag NO_RECORDED_VALUE.
+    NoRecordedValue,
+}
+
+impl Taken {
+    /// A short stable word for a metric attribute.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Counted => "counted",
+            Self::Reset => "reset",
+            Self::Baseline => "baseline",
+            Self::Duplicate => "duplicate",
+            Self::OutOfOrder => "out_of_order",
+            Self::NoRecordedValue => "no_recorded_value",
+        }
+    }
+}
+
+/// Events that happened after `from`, up to `until`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Increment {
+    /// Time of the point before, or the start.
+    pub from: Timestamp,
+    /// Time of the point.
+    pub until: Timestamp,
+    /// The events.
+    pub amount: Measured,
+}
+
+/// Increments over a longer span are spread over it rather than piled up at its end.
+const SPREAD_BEYOND: Duration = Duration::from_secs(60);
+/// Most parts that one increment is cut into.
+const MOST_PARTS: u64 = 60;
+
+impl Increment {
+    /// The events with a time each. An export interval up to a minute lies at its end. A longer span (the engine or the
+    /// network was away) is spread evenly over at most 60 steps, so that what happened over an hour does not look like
+    /// the last ten seconds. The parts always add up to the whole.
+    pub fn parts(&self) -> Vec<(Timestamp, Measured)> {
+        let span = self.until.since(self.from);
+        if span <= SPREAD_BEYOND {
+            return vec![(self.until, self.amount.clone())];
+        }
+        let count = (span.as_secs() / 10).clamp(1, MOST_PARTS);
+        let nanoseconds = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        (1..=count)
+            .map(|part| {
+                let amount = self
+                    .amount
+                    .map_counts(|whole| portion(whole, part, count) - portion(whole, part - 1, count));
+                let back = Duration::from_nanos(nanoseconds - portion(nanoseconds, part, count));
+                (self.until.before(back), amount)
+            })
+            .filter(|(_, amount)| amount.total() > 0)
+            .collect()
+    }
+}
+
+/// `whole * part / count`, rounded down.
+fn portion(whole: u64, part: u64, count: u64) -> u64 {
+    u64::try_from(u128::from(whole) * u128::from(part) / u128::from(count.max(1))).unwrap_or(u64::MAX)
+}
+
+/// What is remembered of a stream. Saved together with the counts that it led to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum StreamState {
+    /// The last point of a cumulative stream.
+    Cumulative {
+        /// Start time, when the sender gives one.
+        start: Option<Timestamp>,
+        /// Time of the point.
+        time: Timestamp,
+        /// Its value.
+        value: Measured,
+    },
+    /// The delta points that were counted lately.
+    Delta {
+        /// Start (the epoch when there is none) and time of each, oldest arrival first.
+        recent: VecDeque<(Timestamp, Timestamp)>,
+        /// Latest time among those no longer remembered.
+        forgotten: Timestamp,
+    },
+}
+
+impl StreamState {
+    /// Time of the latest point.
+    pub fn time(&self) -> Timestamp {
+        match self {
+            Self::Cumulative { time, .. } => *time,
+            Self::Delta { recent, forgotten } => {
+                recent.iter().map(|(_, time)| *time).max().unwrap_or(*forgotten).max(*forgotten)
+            }
+        }
+    }
+}
+
+/// What is known besides the stream itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Background {
+    /// Nothing that began after this time can have been counted before and forgotten: the time of the first start on
+    /// this state, or the age at which idle streams are forgotten, whichever is later.
+    pub horizon: Timestamp,
+    /// Time of the same sender's export before the one that the point belongs to.
+    pub previous_export: Option<Timestamp>,
+}
+
+/// When a sender was heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceState {
+    /// Time of the export before the latest.
+    pub previous: Option<Timestamp>,
+    /// Time of the latest export.
+    pub latest: Timestamp,
+}
+
+impl SourceState {
+    /// The export before the one that holds a point of this time.
+    pub fn before(&self, time: Timestamp) -> Option<Timestamp> {
+        if time.since(self.latest) > SAME_EXPORT { Some(self.latest) } else { self.previous }
+    }
+
+    /// Notes a point of this time.
+    #[must_use]
+    pub fn noted(self, time: Timestamp) -> Self {
+        if time.since(self.latest) > SAME_EXPORT {
+            Self { previous: Some(self.latest), latest: time }
+        } else {
+            self
+        }
+    }
+}
+
+/// The outcome for a point that is not refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// What it was.
+    pub taken: Taken,
+    /// The stream's new state, when it changes.
+    pub state: Option<StreamState>,
+    /// Events to count; `None` when there are none.
+    pub increment: Option<Increment>,
+}
+
+impl Step {
+    const fn nothing(taken: Taken) -> Self {
+        Self { taken, state: None, increment: None }
+    }
+}
+
+/// Takes one point of one stream.
+///
+/// # Errors
+/// When the point cannot be counted; the state stays as it was.
+pub fn advance(
+    known: Option<&StreamState>,
+    background: Background,
+    point: &Point,
+    now: Timestamp,
+) -> Result<Step, Rejected> {
+    let Some(value) = &point.value else {
+        return Ok(Step::nothing(Taken::NoRecordedValue));
+    };
+    if point.time == Timestamp::EPOCH {
+        return Err(Rejected::NoTime);
+    }
+    if point.start.is_some_and(|start| start > point.time) {
+        return Err(Rejected::StartAfterTime);
+    }
+    if point.time > now.after(FUTURE_TOLERANCE) {
+        return Err(Rejected::FromFuture);
+    }
+    match (point.temporality, known) {
+        (Temporality::Cumulative, None) => Ok(first(background, point, value)),
+        (Temporality::Cumulative, Some(StreamState::Cumulative { start, time, value: last })) => {
+            next(Last { start: *start, time: *time, value: last }, background, point, value)
+        }
+        (Temporality::Delta, None) => delta(&VecDeque::new(), Timestamp::EPOCH, point, value),
+        (Temporality::Delta, Some(StreamState::Delta { recent, forgotten })) => {
+            delta(recent, *forgotten, point, value)
+        }
+        _ => Err(Rejected::TemporalityChanged),
+    }
+}
+
+/// The first point of a cumulative stream.
+fn first(background: Background, point: &Point, value: &Measured) -> Step {
+    let start = point.start.filter(|start| *start < point.time);
+    let from = match (start, background.previous_export) {
+        (Some(start), Some(previous)) => Some(start.max(previous)),
+        (Some(start), None) if start >= background.horizon => Some(start),
+        _ => None,
+    };
+    let state = Some(cumulative(point, value));
+    match from {
+        Some(from) => Step { taken: Taken::Counted, state, increment: increment(from, point, value.clone()) },
+        None => Step { taken: Taken::Baseline, state, increment: None },
+    }
+}
+
+struct Last<'a> {
+    start: Option<Timestamp>,
+    time: Timestamp,
+    value: &'a Measured,
+}
+
+/// A further point of a cumulative stream.
+fn next(last: Last<'_>, background: Background, point: &Point, value: &Measured) -> Result<Step, Rejected> {
+    if !value.same_kind(last.value) {
+        return Err(Rejected::KindChanged);
+    }
+    if point.time == last.time && point.start == last.start {
+        return Ok(Step::nothing(Taken::Duplicate));
+    }
+    if point.time <= last.time {
+        return Ok(Step::nothing(Taken::OutOfOrder));
+    }
+    if let (Some(new), Some(old)) = (point.start, last.start)
+        && new < old
+    {
+        return Err(Rejected::OlderStart);
+    }
+    let state = Some(cumulative(point, value));
+    let restarted = matches!((point.start, last.start), (Some(new), Some(old)) if new > old);
+    // A series that did not change is not saved at every export; its sender's exports tell how fresh it is.
+    let seen =
+        background.previous_export.map_or(last.time, |previous| previous.max(last.time)).min(point.time);
+    if restarted {
+        let from = point.start.unwrap_or(seen);
+        if from == point.time {
+            // "Unknown start": the point opens a new count whose past is not known.
+            return Ok(Step { taken: Taken::Baseline, state, increment: None });
+        }
+        return Ok(Step { taken: Taken::Reset, state, increment: increment(from, point, value.clone()) });
+    }
+    match value.since(last.value) {
+        Some(amount) => Ok(Step { taken: Taken::Counted, state, increment: increment(seen, point, amount) }),
+        None => Ok(Step { taken: Taken::Reset, state, increment: increment(seen, point, value.clone()) }),
+    }
+}
+
+fn delta(
+    recent: &VecDeque<(Timestamp, Timestamp)>,
+    forgotten: Timestamp,
+    point: &Point,
+    value: &Measured,
+) -> Result<Step, Rejected> {
+    let mark = (point.start.unwrap_or(Timestamp::EPOCH), point.time);
+    if recent.contains(&mark) {
+        return Ok(Step::nothing(Taken::Duplicate));
+    }
+    if point.time <= forgotten {
+        return Err(Rejected::TooLateToTell);
+    }
+    let (mut recent, mut forgotten) = (recent.clone(), forgotten);
+    recent.push_back(mark);
+    // The oldest by time goes, not the oldest by arrival: late points must not push out what still can repeat.
+    while recent.len() > REMEMBERED_DELTAS {
+        let oldest =
+            recent.iter().enumerate().min_by_key(|(_, (_, time))| *time).map(|(position, _)| position);
+        if let Some((_, time)) = oldest.and_then(|position| recent.remove(position)) {
+            forgotten = forgotten.max(time);
+        }
+    }
+    let from = point.start.unwrap_or(point.time);
+    Ok(Step {
+        taken: Taken::Counted,
+        state: Some(StreamState::Delta { recent, forgotten }),
+        increment: increment(from, point, value.clone()),
+    })
+}
+
+fn cumulative(point: &Point, value: &Measured) -> StreamState {
+    StreamState::Cumulative { start: point.start, time: point.time, value: value.clone() }
+}
+
+fn increment(from: Timestamp, point: &Point, amount: Measured) -> Option<Increment> {
+    (amount.total() > 0).then_some(Increment { from, until: point.time, amount })
+}

@@ -1,0 +1,425 @@
+//! Counts per series and time bucket, and sums over any window.
+//!
+//! Every increment is added to one bucket of each [`Tier`]: ten seconds, a minute, ten minutes, an hour. Fine buckets are
+//! kept for hours, coarse ones for months, so a window is summed from a bounded number of buckets: coarse ones in the
+//! middle, finer ones at its ends. Numbers of events are added up, never ratios. A late event goes to the buckets of its
+//! own time. Buckets hold absolute values; saving one twice changes nothing.
+//!
+//! Memory: about 20 bytes per bucket and tier, at most 4,000 buckets for a series that is busy all the time
+//! (0.1 MB), a few kilobytes for a rare one. [`Limits`] bound the number of series: beyond the first bound new series
+//! lose the attributes that no objective asks about (their value becomes `other`), beyond the second they are refused.
+
+use crate::intake::{Measured, Rejected};
+use crate::series::{Attributes, Selector, Series, SeriesId};
+use crate::time::Timestamp;
+use pqscope_telemetry::OTHER;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+/// Width of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Tier {
+    /// Ten seconds.
+    TenSeconds,
+    /// One minute.
+    Minute,
+    /// Ten minutes.
+    TenMinutes,
+    /// One hour.
+    Hour,
+}
+
+impl Tier {
+    /// All tiers, finest first.
+    pub const ALL: [Self; 4] = [Self::TenSeconds, Self::Minute, Self::TenMinutes, Self::Hour];
+
+    /// Seconds from the start of a bucket to the start of the next.
+    pub const fn seconds(self) -> u64 {
+        match self {
+            Self::TenSeconds => 10,
+            Self::Minute => 60,
+            Self::TenMinutes => 600,
+            Self::Hour => 3_600,
+        }
+    }
+
+    /// How far back the edge of a window is exact to this tier.
+    pub const fn reach(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::TenSeconds => 2 * 3_600,
+            Self::Minute => 12 * 3_600,
+            Self::TenMinutes => 4 * 86_400,
+            Self::Hour => 120 * 86_400,
+        })
+    }
+
+    /// How long buckets are kept: the reach, and one bucket of the next coarser tier for windows that begin beyond it.
+    pub const fn retention(self) -> Duration {
+        let margin = match self {
+            Self::TenSeconds => 60,
+            Self::Minute => 600,
+            Self::TenMinutes | Self::Hour => 3_600,
+        };
+        Duration::from_secs(self.reach().as_secs() + margin)
+    }
+
+    const fn coarser(self) -> Option<Self> {
+        match self {
+            Self::TenSeconds => Some(Self::Minute),
+            Self::Minute => Some(Self::TenMinutes),
+            Self::TenMinutes => Some(Self::Hour),
+            Self::Hour => None,
+        }
+    }
+
+    /// A number of one byte for keys; finer tiers have lower numbers.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::TenSeconds => 0,
+            Self::Minute => 1,
+            Self::TenMinutes => 2,
+            Self::Hour => 3,
+        }
+    }
+
+    /// The tier of a [`code`](Self::code).
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::TenSeconds),
+            1 => Some(Self::Minute),
+            2 => Some(Self::TenMinutes),
+            3 => Some(Self::Hour),
+            _ => None,
+        }
+    }
+}
+
+/// One bucket of one series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BucketKey {
+    /// Whose bucket.
+    pub series: SeriesId,
+    /// How wide it is.
+    pub tier: Tier,
+    /// Its first second since the epoch; a multiple of the width.
+    pub start: u64,
+}
+
+/// Bounds on what is held in memory and on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Beyond this number, new series lose the attributes that no objective asks about.
+    pub full_series: usize,
+    /// Beyond this number, new series are refused.
+    pub series: usize,
+    /// Beyond this number, new streams (series times senders) are refused.
+    pub streams: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { full_series: 8_000, series: 10_000, streams: 200_000 }
+    }
+}
+
+/// Half-open span of whole buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// First second.
+    pub from: u64,
+    /// First second after it.
+    pub to: u64,
+}
+
+impl Window {
+    /// The last `length` up to and including the bucket that holds `now`.
+    pub fn ending(now: Timestamp, length: Duration) -> Self {
+        let to = next_bucket(now);
+        Self { from: to.saturating_sub(length.as_secs()), to }
+    }
+}
+
+fn next_bucket(now: Timestamp) -> u64 {
+    let width = Tier::TenSeconds.seconds();
+    floor(now.seconds(), width).saturating_add(width)
+}
+
+const fn floor(seconds: u64, width: u64) -> u64 {
+    seconds - seconds % width
+}
+
+struct Account {
+    series: Series,
+    kind: Measured,
+    buckets: BTreeMap<(Tier, u64), Measured>,
+}
+
+/// All counts.
+pub struct Ledger {
+    limits: Limits,
+    asked: BTreeSet<String>,
+    accounts: HashMap<SeriesId, Account>,
+    metrics: BTreeMap<String, Vec<SeriesId>>,
+    changes: Changes,
+    generation: u64,
+}
+
+/// What differs from what was saved.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) series: BTreeSet<SeriesId>,
+    pub(crate) buckets: BTreeSet<BucketKey>,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            asked: BTreeSet::new(),
+            accounts: HashMap::new(),
+            metrics: BTreeMap::new(),
+            changes: Changes::default(),
+            generation: 0,
+        }
+    }
+
+    /// Attributes that folding must keep, because an objective or a notification asks about them.
+    pub fn keep_attributes<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) {
+        self.asked.extend(keys.into_iter().map(str::to_owned));
+    }
+
+    /// Number of series.
+    pub fn len(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// Whether nothing was ever counted.
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+
+    /// A number that changes whenever a series comes or goes, so that selections can be kept.
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// A series by its number.
+    pub fn series(&self, id: SeriesId) -> Option<&Series> {
+        self.accounts.get(&id).map(|account| &account.series)
+    }
+
+    /// Value of one bucket; `None` when it holds nothing.
+    pub fn bucket(&self, key: BucketKey) -> Option<&Measured> {
+        self.accounts.get(&key.series)?.buckets.get(&(key.tier, key.start))
+    }
+
+    /// The series that a selector picks.
+    pub fn select<'a>(&'a self, selector: &'a Selector) -> impl Iterator<Item = SeriesId> + 'a {
+        let ids = self.metrics.get(&selector.metric).map_or(&[][..], Vec::as_slice);
+        ids.iter().copied().filter(|id| self.series(*id).is_some_and(|series| selector.matches(series)))
+    }
+
+    /// Whether events of a metric were folded into a sender's overflow series (`otel.metric.overflow`), so that their
+    /// attributes are lost.
+    pub fn has_overflow(&self, metric: &str, window: Window, now: Timestamp) -> bool {
+        let ids = self.metrics.get(metric).map_or(&[][..], Vec::as_slice);
+        ids.iter().any(|id| {
+            self.series(*id)
+                .is_some_and(|series| series.attribute(pqscope_telemetry::attribute::OTEL_OVERFLOW) == "true")
+                && self.sum(*id, window, now).is_some_and(|sum| sum.total() > 0)
+        })
+    }
+
+    /// Adds events of one series at one time.
+    ///
+    /// # Errors
+    /// When the bound on series is reached, the time is older than anything kept, or the metric has changed its kind.
+    pub fn record(
+        &mut self,
+        series: &Series,
+        parts: &[(Timestamp, Measured)],
+        now: Timestamp,
+    ) -> Result<(), Rejected> {
+        let Some((_, sample)) = parts.first() else { return Ok(()) };
+        let oldest = now.before(Tier::Hour.reach());
+        if parts.iter().any(|(time, _)| *time < oldest) {
+            return Err(Rejected::TooOld);
+        }
+        let id = self.open(series, sample)?;
+        let Some(account) = self.accounts.get_mut(&id) else { return Ok(()) };
+        if !parts.iter().all(|(_, amount)| amount.same_kind(&account.kind)) {
+            return Err(Rejected::KindChanged);
+        }
+        for (time, amount) in parts {
+            for tier in Tier::ALL {
+                let start = floor(time.seconds(), tier.seconds());
+                if start.saturating_add(tier.retention().as_secs()) < now.seconds() {
+                    continue;
+                }
+                account
+                    .buckets
+                    .entry((tier, start))
+                    .and_modify(|sum| {
+                        sum.add(amount);
+                    })
+                    .or_insert_with(|| amount.clone());
+                self.changes.buckets.insert(BucketKey { series: id, tier, start });
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, series: &Series, sample: &Measured) -> Result<SeriesId, Rejected> {
+        let id = series.id();
+        if self.accounts.contains_key(&id) {
+            return Ok(id);
+        }
+        if self.accounts.len() < self.limits.full_series {
+            self.insert(id, series.clone(), sample.clone());
+            return Ok(id);
+        }
+        let folded = self.fold(series);
+        let id = folded.id();
+        if self.accounts.contains_key(&id) {
+            return Ok(id);
+        }
+        if self.accounts.len() >= self.limits.series {
+            return Err(Rejected::SeriesLimit);
+        }
+        self.insert(id, folded, sample.clone());
+        Ok(id)
+    }
+
+    fn fold(&self, series: &Series) -> Series {
+        let attributes: Attributes = series
+            .attributes
+            .iter()
+            .map(|(key, value)| {
+                let kept = if self.asked.contains(key) { value.clone() } else { OTHER.to_owned() };
+                (key.clone(), kept)
+            })
+            .collect();
+        Series { metric: series.metric.clone(), attributes }
+    }
+
+    fn insert(&mut self, id: SeriesId, series: Series, kind: Measured) {
+        self.metrics.entry(series.metric.clone()).or_default().push(id);
+        self.accounts.insert(id, Account { series, kind, buckets: BTreeMap::new() });
+        self.changes.series.insert(id);
+        self.generation += 1;
+    }
+
+    /// Events of one series in a window; `None` when there are none. Each edge is rounded down to the finest tier that
+    /// still reaches it: ten seconds within the last two hours, a minute within twelve, ten minutes within four days,
+    /// an hour beyond.
+    pub fn sum(&self, id: SeriesId, window: Window, now: Timestamp) -> Option<Measured> {
+        let account = self.accounts.get(&id)?;
+        let mut sum = None;
+        let (from, to) = (edge(window.from, now), edge(window.to, now));
+        account.add_range(Tier::TenSeconds, from, to, &mut sum);
+        sum
+    }
+
+    /// Forgets buckets beyond their retention, and series that have none left.
+    pub fn expire(&mut self, now: Timestamp) {
+        let mut gone = Vec::new();
+        for (id, account) in &mut self.accounts {
+            for tier in Tier::ALL {
+                let oldest = now.before(tier.retention()).seconds();
+                let expired: Vec<u64> =
+                    account.buckets.range((tier, 0)..(tier, oldest)).map(|((_, start), _)| *start).collect();
+                for start in expired {
+                    account.buckets.remove(&(tier, start));
+                    self.changes.buckets.insert(BucketKey { series: *id, tier, start });
+                }
+            }
+            if account.buckets.is_empty() {
+                gone.push(*id);
+            }
+        }
+        for id in gone {
+            if let Some(account) = self.accounts.remove(&id)
+                && let Some(ids) = self.metrics.get_mut(&account.series.metric)
+            {
+                ids.retain(|other| *other != id);
+            }
+            self.changes.series.insert(id);
+            self.generation += 1;
+        }
+    }
+
+    /// Puts back a saved series. Series come before their buckets.
+    pub(crate) fn restore_series(&mut self, series: Series) {
+        let id = series.id();
+        if !self.accounts.contains_key(&id) {
+            self.insert(id, series, Measured::Count(0));
+            self.changes.series.remove(&id);
+        }
+    }
+
+    /// Puts back a saved bucket and says whether its series is known.
+    pub(crate) fn restore_bucket(&mut self, key: BucketKey, value: Measured) -> bool {
+        let Some(account) = self.accounts.get_mut(&key.series) else { return false };
+        if account.buckets.is_empty() {
+            account.kind = value.clone();
+        }
+        account.buckets.insert((key.tier, key.start), value);
+        true
+    }
+
+    pub(crate) fn unsaved(&self) -> usize {
+        self.changes.series.len() + self.changes.buckets.len()
+    }
+
+    pub(crate) fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    pub(crate) fn return_changes(&mut self, series: Option<SeriesId>, bucket: Option<BucketKey>) {
+        self.changes.series.extend(series);
+        self.changes.buckets.extend(bucket);
+    }
+}
+
+/// The edge of a window, rounded down to the finest tier that reaches it.
+fn edge(seconds: u64, now: Timestamp) -> u64 {
+    let age = next_bucket(now).saturating_sub(seconds);
+    let tier = Tier::ALL.into_iter().find(|tier| age <= tier.reach().as_secs()).unwrap_or(Tier::Hour);
+    floor(seconds, tier.seconds())
+}
+
+impl Account {
+    /// Adds the buckets of `[from, to)`, whole buckets of `tier`, taking coarser ones where they fit.
+    fn add_range(&self, tier: Tier, from: u64, to: u64, sum: &mut Option<Measured>) {
+        if from >= to {
+            return;
+        }
+        if let Some(coarser) = tier.coarser() {
+            let width = coarser.seconds();
+            let (inner_from, inner_to) = (from.next_multiple_of(width), floor(to, width));
+            if inner_from < inner_to {
+                self.add_buckets(tier, from, inner_from, sum);
+                self.add_range(coarser, inner_from, inner_to, sum);
+                self.add_buckets(tier, inner_to, to, sum);
+                return;
+            }
+        }
+        self.add_buckets(tier, from, to, sum);
+    }
+
+    fn add_buckets(&self, tier: Tier, from: u64, to: u64, sum: &mut Option<Measured>) {
+        if from >= to {
+            return;
+        }
+        for (_, amount) in self.buckets.range((tier, from)..(tier, to)) {
+            match sum {
+                Some(sum) => {
+                    sum.add(amount);
+                }
+                None => *sum = Some(amount.clone()),
+            }
+        }
+    }
+}
