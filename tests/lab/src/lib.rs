@@ -1,1 +1,17 @@
-//! Placeholder while the crate is laid out.
+//! Real TLS handshakes with known answers, for tests and for the demonstration.
+//!
+//! Everything here speaks through the TLS library that the wider world uses (rustls over aws-lc-rs). Two ways to use it:
+//!
+//! - [`loopback`] makes handshakes over TCP on the loopback interface and returns, for every attempt, what the two
+//!   ends know about it ([`truth::Truth`]). [`traffic`] drives it at a chosen rate.
+//!
+//! [`receiver`] is a webhook sink that keeps and prints the pages that arrive.
+
+pub mod identity;
+pub mod loopback;
+pub mod peers;
+pub mod plan;
+pub mod receiver;
+pub mod scenario;
+pub mod traffic;
+pub mod truth;
