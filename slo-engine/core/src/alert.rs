@@ -4,7 +4,7 @@
 //! rule's clear time. The objective's alert fires while any tier does, at the highest severity among them. Without data
 //! a tier stays as it is, however long that lasts: silence is no recovery.
 
-use crate::evaluation::Evaluation;
+use crate::evaluation::{Evaluation, Verdict};
 use crate::objective::{Objective, Severity};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,8 @@ pub enum Phase {
     Pending {
         /// Since when.
         since: Timestamp,
+        /// Severity of the highest tier that is.
+        severity: Severity,
     },
     /// An incident is open.
     Firing(Incident),
@@ -148,7 +150,7 @@ pub struct Transition {
     pub sequence: u64,
     /// The incident that it belongs to; `None` before one opens.
     pub incident: Option<Incident>,
-    /// Severity of the highest tier involved, before and after; for `Resolved` the worst that the incident had.
+    /// Severity after it; for `Resolved` and `Withdrawn` the worst that the incident had.
     pub severity: Severity,
     /// What was measured.
     pub evidence: Evaluation,
@@ -163,18 +165,150 @@ pub fn labels(objective: &Objective) -> BTreeMap<String, String> {
     ])
 }
 
-/// Moves the alert of an objective on by one evaluation. The time is the evaluation's.
+/// Moves the alert of an objective on by one evaluation. The time is the evaluation's; the transitions come in the order
+/// in which they happened.
 pub fn advance(
     objective: &Objective,
     state: &AlertState,
     evaluation: &Evaluation,
 ) -> (AlertState, Vec<Transition>) {
-    let _ = (objective, evaluation);
-    (state.clone(), Vec::new())
+    let mut next = AlertState { tiers: BTreeMap::new(), ..state.clone() };
+    // What the tiers say together: the highest severity that fires, and the earliest condition that holds.
+    let mut firing: Option<Severity> = None;
+    let mut pending: Option<(Timestamp, Severity)> = None;
+    for reading in &evaluation.tiers {
+        let name = reading.tier.name();
+        let tier = state.tiers.get(&name).copied().unwrap_or_default();
+        let tier = tier.advanced(objective, reading.verdict, evaluation.at);
+        let severity = reading.tier.severity;
+        if tier.firing {
+            firing = firing.max(Some(severity));
+        }
+        if let Some(since) = tier.active_since {
+            let (earliest, highest) = pending.unwrap_or((since, severity));
+            pending = Some((earliest.min(since), highest.max(severity)));
+        }
+        next.tiers.insert(name, tier);
+    }
+    let mut log = Log { objective, evaluation, sequence: state.sequence, transitions: Vec::new() };
+    next.phase = step(state.phase, firing, pending, evaluation.at, &mut log);
+    next.sequence = log.sequence;
+    (next, log.transitions)
 }
 
-/// Closes the incident of an objective that no longer exists. `None` when there is none.
+impl TierState {
+    fn advanced(self, objective: &Objective, verdict: Verdict, now: Timestamp) -> Self {
+        let rule = &objective.alert;
+        match verdict {
+            Verdict::Active => {
+                let since = self.active_since.unwrap_or(now);
+                let firing = self.firing || now.since(since) >= rule.pending_for;
+                Self { active_since: Some(since), clear_since: None, firing }
+            }
+            Verdict::Clear if self.firing => {
+                let since = self.clear_since.unwrap_or(now);
+                if now.since(since) >= rule.clear_for {
+                    Self::default()
+                } else {
+                    Self { clear_since: Some(since), ..self }
+                }
+            }
+            Verdict::Clear => Self::default(),
+            // Nothing is known: what was pending or firing stays so, and recovery must be shown anew.
+            Verdict::NoData | Verdict::InsufficientData | Verdict::Overflowed => {
+                Self { clear_since: None, ..self }
+            }
+        }
+    }
+}
+
+/// The next phase.
+fn step(
+    phase: Phase,
+    firing: Option<Severity>,
+    pending: Option<(Timestamp, Severity)>,
+    now: Timestamp,
+    log: &mut Log<'_>,
+) -> Phase {
+    match (phase, firing) {
+        (Phase::Firing(incident), Some(severity)) => {
+            let moved = Incident { severity, worst: incident.worst.max(severity), ..incident };
+            if severity > incident.severity {
+                log.write(TransitionKind::Raised, Some(moved), severity);
+            } else if severity < incident.severity {
+                log.write(TransitionKind::Eased, Some(moved), severity);
+            }
+            Phase::Firing(moved)
+        }
+        (Phase::Firing(incident), None) => {
+            log.write(TransitionKind::Resolved, Some(incident), incident.worst);
+            Phase::Resolved { incident, at: now }
+        }
+        (before, Some(severity)) => {
+            if !matches!(before, Phase::Pending { .. }) {
+                log.write(TransitionKind::Pending, None, severity);
+            }
+            let incident = Incident { started: now, severity, worst: severity };
+            log.write(TransitionKind::Fired, Some(incident), severity);
+            Phase::Firing(incident)
+        }
+        (Phase::Pending { since, severity }, None) => match pending {
+            Some((_, highest)) => Phase::Pending { since, severity: highest },
+            None => {
+                log.write(TransitionKind::Cancelled, None, severity);
+                Phase::Inactive
+            }
+        },
+        (Phase::Inactive | Phase::Resolved { .. }, None) => match pending {
+            Some((since, severity)) => {
+                log.write(TransitionKind::Pending, None, severity);
+                Phase::Pending { since, severity }
+            }
+            None => phase,
+        },
+    }
+}
+
+/// Numbers transitions as they happen.
+struct Log<'a> {
+    objective: &'a Objective,
+    evaluation: &'a Evaluation,
+    sequence: u64,
+    transitions: Vec<Transition>,
+}
+
+impl Log<'_> {
+    fn write(&mut self, kind: TransitionKind, incident: Option<Incident>, severity: Severity) {
+        self.sequence += 1;
+        let labels = labels(self.objective);
+        self.transitions.push(Transition {
+            objective: self.objective.name.clone(),
+            fingerprint: Fingerprint::of(&labels),
+            labels,
+            kind,
+            at: self.evaluation.at,
+            sequence: self.sequence,
+            incident,
+            severity,
+            evidence: self.evaluation.clone(),
+        });
+    }
+}
+
+/// Closes the incident of an objective that no longer exists; `None` when none is open. The evidence is that of the last
+/// transition, for nothing new can be measured.
 pub fn withdraw(state: &AlertState, last: &Transition, now: Timestamp) -> Option<(AlertState, Transition)> {
-    let _ = (state, last, now);
-    None
+    let Phase::Firing(incident) = state.phase else { return None };
+    let sequence = state.sequence + 1;
+    let closed =
+        AlertState { phase: Phase::Resolved { incident, at: now }, sequence, tiers: BTreeMap::new() };
+    let transition = Transition {
+        kind: TransitionKind::Withdrawn,
+        at: now,
+        sequence,
+        incident: Some(incident),
+        severity: incident.worst,
+        ..last.clone()
+    };
+    Some((closed, transition))
 }

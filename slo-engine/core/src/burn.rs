@@ -6,25 +6,32 @@ use crate::objective::{AlertTier, Severity, Target};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Good and all events of a window, as counted. Good may exceed total when the selectors of an SLO do not fit each
-/// other; that is shown, not hidden.
+/// Good, bad and all events of a window, as counted. When the selectors of an SLO do not fit each other, good or bad may
+/// exceed total; that is shown, not hidden.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Good events.
     pub good: u64,
+    /// Bad events.
+    pub bad: u64,
     /// All events.
     pub total: u64,
 }
 
 impl Tally {
-    /// Events that are not good; zero when good exceeds total.
-    pub const fn bad(self) -> u64 {
-        self.total.saturating_sub(self.good)
+    /// Good events were counted; bad is the rest.
+    pub const fn of_good(good: u64, total: u64) -> Self {
+        Self { good, bad: total.saturating_sub(good), total }
     }
 
-    /// Whether there are more good events than events.
+    /// Bad events were counted; good is the rest.
+    pub const fn of_bad(bad: u64, total: u64) -> Self {
+        Self { good: total.saturating_sub(bad), bad, total }
+    }
+
+    /// Whether a part is larger than the whole.
     pub const fn overflowed(self) -> bool {
-        self.good > self.total
+        self.good > self.total || self.bad > self.total
     }
 
     /// Share of good events; `None` without events.
@@ -33,11 +40,17 @@ impl Tally {
     }
 
     /// `(bad / total) / (1 - target)`: 1 spends the budget exactly over the SLO window. `None` without events, for 0/0
-    /// is no rate, and when good exceeds total.
+    /// is no rate, and when a part exceeds the whole.
     pub fn burn_rate(self, target: Target) -> Option<f64> {
         (self.total > 0 && !self.overflowed())
-            .then(|| to_float(self.bad()) / to_float(self.total) / target.allowed())
+            .then(|| to_float(self.bad) / to_float(self.total) / target.allowed())
     }
+}
+
+/// Whether a burn rate reaches a factor. Exactly at the factor it does; a billionth is allowed for, because `1 - target`
+/// is not exact in binary.
+pub fn reaches(burn: f64, factor: f64) -> bool {
+    burn >= factor * (1.0 - 1e-9)
 }
 
 /// The error budget over the SLO window.
@@ -89,4 +102,67 @@ pub fn standard_tiers(window: Duration) -> Vec<AlertTier> {
             AlertTier { long, short, factor: share * window.as_secs_f64() / long.as_secs_f64(), severity }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(share: f64) -> Target {
+        Target::new(share).expect("a share between 0 and 1")
+    }
+
+    #[test]
+    fn factors_are_those_of_the_workbook() {
+        let factors = |days: u64| -> Vec<f64> {
+            let tiers = standard_tiers(Duration::from_secs(days * DAY));
+            tiers.iter().map(|tier| (tier.factor * 100.0).round() / 100.0).collect()
+        };
+        assert_eq!(factors(30), [14.4, 6.0, 3.0, 1.0]);
+        assert_eq!(factors(28), [13.44, 5.6, 2.8, 0.93]);
+        assert_eq!(factors(7), [3.36, 1.4, 0.7, 0.23]);
+        assert_eq!(factors(90), [43.2, 18.0, 9.0, 3.0]);
+    }
+
+    #[test]
+    fn a_burn_of_one_spends_the_budget_over_the_window() {
+        let burn = Tally::of_good(9_990, 10_000).burn_rate(target(0.999)).unwrap();
+        assert!((burn - 1.0).abs() < 1e-9);
+        let month = Duration::from_secs(30 * DAY);
+        let budget = Budget::new(Tally::of_good(9_995, 10_000), target(0.999), month, Some(1.0));
+        assert!((budget.remaining.unwrap() - 0.5).abs() < 1e-9);
+        assert_eq!(budget.exhaustion.unwrap().as_secs(), 15 * DAY);
+    }
+
+    #[test]
+    fn an_overspent_budget_is_negative_and_gone_now() {
+        let budget =
+            Budget::new(Tally::of_bad(30, 10_000), target(0.999), Duration::from_secs(DAY), Some(0.0));
+        assert!((budget.remaining.unwrap() + 2.0).abs() < 1e-9);
+        assert_eq!(budget.exhaustion, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn nothing_is_no_rate() {
+        assert_eq!(Tally::default().burn_rate(target(0.99)), None);
+        let budget = Budget::new(Tally::default(), target(0.99), Duration::from_secs(DAY), None);
+        assert_eq!((budget.remaining, budget.exhaustion), (None, None));
+    }
+
+    #[test]
+    fn a_part_larger_than_the_whole_is_flagged() {
+        let tally = Tally::of_good(11, 10);
+        assert!(tally.overflowed());
+        assert_eq!(tally.good, 11);
+        assert_eq!(tally.burn_rate(target(0.99)), None);
+        assert!(Tally::of_bad(11, 10).overflowed());
+    }
+
+    #[test]
+    fn exactly_at_the_factor_is_reached() {
+        let burn = Tally::of_bad(144, 10_000).burn_rate(target(0.999)).unwrap();
+        assert!(reaches(burn, 14.4));
+        let burn = Tally::of_bad(1_439_999, 100_000_000).burn_rate(target(0.999)).unwrap();
+        assert!(!reaches(burn, 14.4));
+    }
 }

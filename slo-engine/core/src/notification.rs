@@ -2,9 +2,9 @@
 //! repeat has the same body and the same idempotency key.
 
 use crate::alert::{Fingerprint, Transition, TransitionKind};
-use crate::evaluation::Cause;
+use crate::evaluation::{Cause, Evaluation, TierReading, Verdict};
 use crate::objective::{Objective, Severity};
-use crate::time::Timestamp;
+use crate::time::span_text;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -89,7 +89,91 @@ pub struct Notification {
 impl Notification {
     /// The notification of a transition; `None` for transitions that nobody is told of.
     pub fn new(transition: &Transition, objective: &Objective) -> Option<Self> {
-        let _ = (transition, objective, Timestamp::EPOCH);
-        None
+        if !transition.kind.notifies() {
+            return None;
+        }
+        let opened = transition.incident?;
+        let evidence = &transition.evidence;
+        let incident = format!("{}-{}", transition.fingerprint, opened.started.nanoseconds());
+        Some(Self {
+            version: 1,
+            idempotency_key: format!("{incident}-{}-{}", transition.sequence, transition.kind.word()),
+            incident,
+            status: match transition.kind {
+                TransitionKind::Resolved | TransitionKind::Withdrawn => Status::Resolved,
+                _ => Status::Firing,
+            },
+            event: transition.kind,
+            severity: transition.severity,
+            summary: summary(transition, objective),
+            slo: objective.name.clone(),
+            service: objective.service.clone(),
+            fingerprint: transition.fingerprint,
+            labels: transition.labels.clone(),
+            started_at: opened.started.to_string(),
+            at: transition.at.to_string(),
+            target: objective.target.share(),
+            window: span_text(objective.window),
+            budget_remaining: evidence.budget.remaining,
+            budget_exhaustion_seconds: evidence.budget.exhaustion.map(|span| span.as_secs()),
+            tiers: evidence.tiers.iter().map(NotifiedTier::new).collect(),
+            causes: evidence.causes.clone(),
+            runbook: objective.runbook.clone(),
+            dashboard: objective.dashboard.clone(),
+        })
     }
+}
+
+impl NotifiedTier {
+    fn new(reading: &TierReading) -> Self {
+        Self {
+            windows: reading.tier.name(),
+            severity: reading.tier.severity,
+            factor: reading.tier.factor,
+            long_burn: reading.long.burn,
+            short_burn: reading.short.burn,
+            bad: reading.long.tally.bad,
+            total: reading.long.tally.total,
+            active: reading.verdict == Verdict::Active,
+        }
+    }
+}
+
+/// One line for people.
+fn summary(transition: &Transition, objective: &Objective) -> String {
+    let (name, service) = (&objective.name, &objective.service);
+    let evidence = &transition.evidence;
+    let left = evidence
+        .budget
+        .remaining
+        .map_or_else(String::new, |left| format!("; {:.1} % of the error budget left", left * 100.0));
+    let what = match transition.kind {
+        TransitionKind::Resolved => format!("{name} of {service} has recovered"),
+        TransitionKind::Withdrawn => format!("{name} of {service} was removed while its alert was firing"),
+        TransitionKind::Eased => {
+            format!("{name} of {service} burns more slowly, down to a {}", transition.severity)
+        }
+        _ => match loudest(evidence) {
+            Some(tier) => format!(
+                "{name} of {service} burns its error budget {:.1} times too fast over {}: {} of {} events were bad",
+                tier.long.burn.unwrap_or_default(),
+                span_text(tier.tier.long),
+                tier.long.tally.bad,
+                tier.long.tally.total,
+            ),
+            None => format!("{name} of {service} burns its error budget too fast"),
+        },
+    };
+    let cause = match (evidence.causes.first(), transition.kind) {
+        (Some(cause), TransitionKind::Fired | TransitionKind::Raised) => {
+            format!("; most often {} ({})", cause.value, cause.count)
+        }
+        _ => String::new(),
+    };
+    format!("{what}{cause}{left}")
+}
+
+fn loudest(evidence: &Evaluation) -> Option<&TierReading> {
+    let active = evidence.tiers.iter().filter(|tier| tier.verdict == Verdict::Active);
+    active.max_by_key(|tier| (tier.tier.severity, std::cmp::Reverse(tier.tier.long)))
 }

@@ -95,7 +95,7 @@ pub fn span_text(span: Duration) -> String {
     let mut out = String::new();
     for (unit, name) in [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')] {
         // Days only when nothing finer follows: `25h`, not `1d1h`.
-        if unit == 86_400 && seconds % unit != 0 {
+        if unit == 86_400 && !seconds.is_multiple_of(unit) {
             continue;
         }
         if seconds >= unit {
