@@ -1,3 +1,7 @@
-//! Placeholder while the crate is laid out.
+//! Service level objectives, error budgets and pages for post-quantum migrations.
+
+mod arguments;
+mod ingest;
+mod store;
 
 fn main() {}

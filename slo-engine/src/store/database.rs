@@ -1,0 +1,116 @@
+//! The only place that knows sled: one tree, atomic batches, and the care that sled needs to keep its promises.
+//!
+//! - `snap.*.generating` files are left by a process killed while opening and make the next open fail: they go first.
+//! - `flush` hands the data to the kernel but does not wait for the disk: the `db` file is synced by us after it.
+//! - After an error sled repeats it for ever: the caller drops the database and opens it anew.
+
+use super::StoreError;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+const CACHE_BYTES: u64 = 32 << 20;
+const LOG_FILE: &str = "db";
+
+/// One change of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Sets a key.
+    Put(Vec<u8>, Vec<u8>),
+    /// Removes a key.
+    Delete(Vec<u8>),
+}
+
+/// An open database.
+#[derive(Debug)]
+pub(super) struct Database {
+    folder: PathBuf,
+    sled: sled::Db,
+    log: File,
+}
+
+impl Database {
+    /// Opens or creates the database in `folder`.
+    pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
+        remove_unfinished_snapshots(folder)?;
+        let config = sled::Config::default()
+            .path(folder)
+            .cache_capacity(CACHE_BYTES)
+            .mode(sled::Mode::LowSpace)
+            .flush_every_ms(None);
+        // Some damage is met by an assertion inside sled instead of an error.
+        let sled = catch_unwind(AssertUnwindSafe(|| config.open()))
+            .map_err(|_| StoreError::Damaged {
+                folder: folder.to_owned(),
+                detail: "sled gave up while reading it".to_owned(),
+            })?
+            .map_err(|error| fault(folder, error))?;
+        let log = File::open(folder.join(LOG_FILE)).map_err(|source| StoreError::from_io(folder, source))?;
+        Ok(Self { folder: folder.to_owned(), sled, log })
+    }
+
+    /// Writes all changes or none, and returns once the disk has them.
+    pub(super) fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for change in changes {
+            match change {
+                Change::Put(key, value) => batch.insert(key.as_slice(), value.as_slice()),
+                Change::Delete(key) => batch.remove(key.as_slice()),
+            }
+        }
+        self.sled.apply_batch(batch).map_err(|error| fault(&self.folder, error))?;
+        self.sled.flush().map_err(|error| fault(&self.folder, error))?;
+        self.log.sync_all().map_err(|source| StoreError::from_io(&self.folder, source))
+    }
+
+    /// One value.
+    pub(super) fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let value = self.sled.get(key).map_err(|error| fault(&self.folder, error))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    /// All pairs whose key begins with `prefix`, in key order.
+    pub(super) fn scan(
+        &self,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>> + '_ {
+        self.sled.scan_prefix(prefix).map(|pair| {
+            let (key, value) = pair.map_err(|error| fault(&self.folder, error))?;
+            Ok((key.to_vec(), value.to_vec()))
+        })
+    }
+
+    /// Bytes on disk.
+    pub(super) fn size_on_disk_bytes(&self) -> u64 {
+        self.sled.size_on_disk().unwrap_or(0)
+    }
+}
+
+fn remove_unfinished_snapshots(folder: &Path) -> Result<(), StoreError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(StoreError::from_io(folder, source)),
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            std::fs::remove_file(entry.path()).map_err(|source| StoreError::from_io(folder, source))?;
+        }
+    }
+    Ok(())
+}
+
+fn fault(folder: &Path, error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(source) if source.kind() == std::io::ErrorKind::Other => {
+            StoreError::Failed { folder: folder.to_owned(), detail: source.to_string() }
+        }
+        sled::Error::Io(source) => StoreError::from_io(folder, source),
+        sled::Error::Corruption { .. } => {
+            StoreError::Damaged { folder: folder.to_owned(), detail: error.to_string() }
+        }
+        other => StoreError::Failed { folder: folder.to_owned(), detail: other.to_string() },
+    }
+}

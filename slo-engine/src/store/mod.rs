@@ -1,0 +1,312 @@
+//! The state folder: what is written here survives the process, and the machine.
+//!
+//! In come batches of typed records, out comes an acknowledgement once the disk has all of them or an error when it has
+//! none; on open, everything that was ever acknowledged. Calls block: one thread owns the store, never an async one.
+//!
+//! ```text
+//! STATE/lock         who holds the folder
+//! STATE/high-water   number and hash of the last acknowledged commit
+//! STATE/ballast      room kept for a full disk
+//! STATE/sled/        the database
+//! ```
+
+mod ballast;
+mod counts;
+mod database;
+mod error;
+mod keys;
+mod lock;
+mod mark;
+mod record;
+
+pub(crate) use error::StoreError;
+pub(crate) use keys::Table;
+pub(crate) use record::Batch;
+
+use ballast::Ballast;
+use database::{Change, Database};
+use lock::FolderLock;
+use mark::{HighWaterMark, Position};
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Layout of keys and values that this program writes.
+const LAYOUT: u32 = 1;
+const DATABASE_FOLDER: &str = "sled";
+
+/// Whether the sender of a batch still has what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Data that its sender keeps until acknowledged: refused while the disk is nearly full.
+    Repeatable,
+    /// Alerts and notifications: written while there is any room at all, the ballast included.
+    Essential,
+}
+
+/// Something about the folder that people should know, found on open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// The database was damaged; it was kept aside and an empty one begun.
+    MovedAside {
+        /// Where the damaged one is now.
+        to: PathBuf,
+        /// What was wrong.
+        detail: String,
+    },
+    /// The database stands behind what was acknowledged.
+    RolledBack {
+        /// Commits that were acknowledged.
+        acknowledged: u64,
+        /// Commits that the database holds.
+        found: u64,
+    },
+    /// The disk was so full that the ballast was given back.
+    BallastReleased,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MovedAside { to, detail } => write!(
+                f,
+                "the state was damaged ({detail}); it was moved to {} and an empty one begun: budgets and incidents start anew",
+                to.display()
+            ),
+            Self::RolledBack { acknowledged, found } => write!(
+                f,
+                "state rolled back: {acknowledged} commits were acknowledged, the database holds {found}; counts and alerts since then are missing, and firing alerts are kept until data shows otherwise"
+            ),
+            Self::BallastReleased => {
+                f.write_str("the disk is nearly full; the ballast was given back so that the state could be opened")
+            }
+        }
+    }
+}
+
+/// Figures about the store for `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct StoreFigures {
+    /// Commits that the disk has.
+    pub(crate) commits: u64,
+    /// Commits that failed since the start.
+    pub(crate) failures: u64,
+    /// Bytes of the database on disk.
+    pub(crate) size_bytes: u64,
+    /// Whether the last commit succeeded.
+    pub(crate) healthy: bool,
+}
+
+/// The state folder, held by this process.
+#[derive(Debug)]
+pub(crate) struct Store {
+    folder: PathBuf,
+    _lock: FolderLock,
+    ballast: Ballast,
+    mark: HighWaterMark,
+    /// `None` after a fault, until it could be opened again.
+    database: Option<Database>,
+    position: Position,
+    failures: u64,
+    healthy: bool,
+}
+
+impl Store {
+    /// Takes the folder and opens what is in it, creating both when they are not there.
+    pub(crate) fn open(folder: &Path) -> Result<(Self, Vec<Finding>), StoreError> {
+        create_folder(folder)?;
+        let lock = FolderLock::take(folder)?;
+        let mut findings = Vec::new();
+        let ballast = Ballast::in_folder(folder);
+        if ballast.is_low() && ballast.release() {
+            findings.push(Finding::BallastReleased);
+        }
+        let mut mark = HighWaterMark::open(folder)?;
+        let database = match Database::open(&folder.join(DATABASE_FOLDER)) {
+            Ok(database) => database,
+            Err(StoreError::Damaged { detail, .. }) => {
+                let to = move_aside(folder)?;
+                findings.push(Finding::MovedAside { to, detail });
+                mark.restart(Position::default()).map_err(|source| StoreError::from_io(folder, source))?;
+                Database::open(&folder.join(DATABASE_FOLDER))?
+            }
+            Err(error) => return Err(error),
+        };
+        let position = position_of(&database)?;
+        if let Some(acknowledged) = mark.position()
+            && is_rolled_back(acknowledged, position)
+        {
+            findings.push(Finding::RolledBack { acknowledged: acknowledged.sequence, found: position.sequence });
+            mark.restart(position).map_err(|source| StoreError::from_io(folder, source))?;
+        }
+        let mut store = Self {
+            folder: folder.to_owned(),
+            _lock: lock,
+            ballast,
+            mark,
+            database: Some(database),
+            position,
+            failures: 0,
+            healthy: true,
+        };
+        store.migrate()?;
+        store.ballast.lay();
+        Ok((store, findings))
+    }
+
+    /// Writes a batch, all of it or nothing, and returns once the disk has it.
+    ///
+    /// After an error nothing is known to be written: the caller keeps the records and writes them again, which is
+    /// harmless since records hold absolute values.
+    pub(crate) fn commit(&mut self, batch: Batch, urgency: Urgency) -> Result<(), StoreError> {
+        if batch.is_empty() && self.healthy {
+            return Ok(());
+        }
+        let outcome = self.write(batch, urgency);
+        self.healthy = outcome.is_ok();
+        match &outcome {
+            Ok(()) => self.ballast.lay(),
+            Err(_) => self.failures += 1,
+        }
+        outcome
+    }
+
+    /// All readable records of a table in key order, and how many could not be read.
+    pub(crate) fn load<T: DeserializeOwned>(&self, table: Table) -> Result<(Vec<(Vec<u8>, T)>, usize), StoreError> {
+        self.load_some(table, &[])
+    }
+
+    /// As [`Store::load`], for the keys that begin with `start`.
+    fn load_some<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        start: &[u8],
+    ) -> Result<(Vec<(Vec<u8>, T)>, usize), StoreError> {
+        let mut records = Vec::new();
+        let mut unreadable = 0;
+        let Some(database) = &self.database else { return Ok((records, unreadable)) };
+        for pair in database.scan(&table.key(start)) {
+            let (key, value) = pair?;
+            match record::decode(&value) {
+                Some(record) => records.push((key.get(1..).unwrap_or_default().to_vec(), record)),
+                None => unreadable += 1,
+            }
+        }
+        Ok((records, unreadable))
+    }
+
+    /// Figures as of now.
+    pub(crate) fn figures(&self) -> StoreFigures {
+        StoreFigures {
+            commits: self.position.sequence,
+            failures: self.failures,
+            size_bytes: self.database.as_ref().map_or(0, Database::size_on_disk_bytes),
+            healthy: self.healthy,
+        }
+    }
+
+    fn write(&mut self, batch: Batch, urgency: Urgency) -> Result<(), StoreError> {
+        if self.ballast.is_low() {
+            match urgency {
+                Urgency::Repeatable => return Err(StoreError::DiskFull { folder: self.folder.clone() }),
+                Urgency::Essential => {
+                    self.ballast.release();
+                }
+            }
+        }
+        let mut changes = batch.into_changes();
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => self.reopen()?,
+        };
+        let next = Position {
+            sequence: self.position.sequence + 1,
+            chain: chain_over(&self.position, &changes),
+        };
+        changes.push(Change::Put(keys::POSITION.to_vec(), next.to_bytes()));
+        // On a fault the database is dropped here: sled repeats an error for ever, only opening it anew helps.
+        database.apply(&changes)?;
+        self.database = Some(database);
+        self.position = next;
+        self.mark.advance(next).map_err(|source| StoreError::from_io(&self.folder, source))
+    }
+
+    fn reopen(&mut self) -> Result<Database, StoreError> {
+        self.ballast.release();
+        let database = Database::open(&self.folder.join(DATABASE_FOLDER))?;
+        // The commit that failed may have reached the disk after all.
+        let found = position_of(&database)?;
+        if found.sequence >= self.position.sequence {
+            self.position = found;
+        }
+        Ok(database)
+    }
+
+    /// Brings an older layout up to ours, step by step. There is one layout so far.
+    fn migrate(&mut self) -> Result<(), StoreError> {
+        let Some(database) = &self.database else { return Ok(()) };
+        let found = database.value(keys::LAYOUT)?.and_then(|value| record::decode::<u32>(&value));
+        match found {
+            Some(LAYOUT) => Ok(()),
+            Some(found) if found > LAYOUT => {
+                Err(StoreError::NewerLayout { folder: self.folder.clone(), found, known: LAYOUT })
+            }
+            _ => {
+                let mut batch = Batch::default();
+                batch.put_raw(keys::LAYOUT.to_vec(), &LAYOUT);
+                self.commit(batch, Urgency::Essential)
+            }
+        }
+    }
+}
+
+fn position_of(database: &Database) -> Result<Position, StoreError> {
+    Ok(database.value(keys::POSITION)?.and_then(|bytes| Position::from_bytes(&bytes)).unwrap_or_default())
+}
+
+/// A crash between commit and mark leaves the database one ahead: fine. Behind, or elsewhere at the same number, is not.
+fn is_rolled_back(acknowledged: Position, found: Position) -> bool {
+    found.sequence < acknowledged.sequence
+        || (found.sequence == acknowledged.sequence && found.chain != acknowledged.chain)
+}
+
+fn chain_over(previous: &Position, changes: &[Change]) -> mark::Chain {
+    let mut hash = Sha256::new();
+    hash.update(previous.chain);
+    for change in changes {
+        let (kind, key, value): (u8, &[u8], &[u8]) = match change {
+            Change::Put(key, value) => (1, key, value),
+            Change::Delete(key) => (0, key, &[]),
+        };
+        hash.update([kind]);
+        for part in [key, value] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+    }
+    hash.finalize().into()
+}
+
+fn create_folder(folder: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|source| StoreError::from_io(folder, source))
+}
+
+/// Renames the database folder to the first free `sled.damaged-N`.
+fn move_aside(folder: &Path) -> Result<PathBuf, StoreError> {
+    let from = folder.join(DATABASE_FOLDER);
+    let to = (1u32..)
+        .map(|number| folder.join(format!("{DATABASE_FOLDER}.damaged-{number}")))
+        .find(|candidate| !candidate.exists())
+        .unwrap_or_else(|| folder.join(format!("{DATABASE_FOLDER}.damaged")));
+    std::fs::rename(from, &to).map_err(|source| StoreError::from_io(folder, source))?;
+    Ok(to)
+}
+
+#[cfg(test)]
+mod tests;

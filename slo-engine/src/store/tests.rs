@@ -1,0 +1,143 @@
+use super::*;
+
+fn batch(key: &str, value: u64) -> Batch {
+    let mut batch = Batch::default();
+    batch.put(Table::Bucket, key.as_bytes(), &value);
+    batch
+}
+
+fn values(store: &Store) -> Vec<(String, u64)> {
+    let (records, unreadable) = store.load::<u64>(Table::Bucket).unwrap();
+    assert_eq!(unreadable, 0);
+    records.into_iter().map(|(key, value)| (String::from_utf8(key).unwrap(), value)).collect()
+}
+
+#[test]
+fn what_was_committed_is_there_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, findings) = Store::open(folder.path()).unwrap();
+    assert_eq!(findings, []);
+    store.commit(batch("a", 1), Urgency::Repeatable).unwrap();
+    store.commit(batch("b", 2), Urgency::Essential).unwrap();
+    store.commit(batch("a", 3), Urgency::Repeatable).unwrap();
+    let mut removal = Batch::default();
+    removal.delete(Table::Bucket, b"b");
+    store.commit(removal, Urgency::Repeatable).unwrap();
+    let commits = store.figures().commits;
+    drop(store);
+
+    let (store, findings) = Store::open(folder.path()).unwrap();
+    assert_eq!(findings, []);
+    assert_eq!(values(&store), [("a".to_owned(), 3)]);
+    assert_eq!(store.figures().commits, commits);
+}
+
+#[test]
+fn tables_do_not_see_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(folder.path()).unwrap();
+    let mut batch = batch("a", 1);
+    batch.put(Table::Notification, b"a", &"text");
+    store.commit(batch, Urgency::Essential).unwrap();
+    assert_eq!(values(&store).len(), 1);
+    assert_eq!(store.load::<String>(Table::Notification).unwrap().0.len(), 1);
+    // The wrong type is counted, not hidden.
+    assert_eq!(store.load::<u64>(Table::Notification).unwrap(), (vec![], 1));
+}
+
+#[test]
+fn the_folder_has_one_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let _store = Store::open(folder.path()).unwrap();
+    assert!(matches!(Store::open(folder.path()), Err(StoreError::Locked { .. })));
+}
+
+#[test]
+fn an_older_copy_of_the_database_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(folder.path()).unwrap();
+    store.commit(batch("a", 1), Urgency::Repeatable).unwrap();
+    let old = store.figures().commits;
+    drop(store);
+    let copy = tempfile::tempdir().unwrap();
+    copy_files(&folder.path().join(DATABASE_FOLDER), copy.path());
+
+    let (mut store, _) = Store::open(folder.path()).unwrap();
+    store.commit(batch("a", 2), Urgency::Repeatable).unwrap();
+    let acknowledged = store.figures().commits;
+    drop(store);
+    std::fs::remove_dir_all(folder.path().join(DATABASE_FOLDER)).unwrap();
+    copy_files(copy.path(), &folder.path().join(DATABASE_FOLDER));
+
+    let (store, findings) = Store::open(folder.path()).unwrap();
+    assert_eq!(findings, [Finding::RolledBack { acknowledged, found: old }]);
+    assert_eq!(values(&store), [("a".to_owned(), 1)]);
+    drop(store);
+    // Said once; the state that is there now is the new truth.
+    assert_eq!(Store::open(folder.path()).unwrap().1, []);
+}
+
+#[test]
+fn a_damaged_database_is_kept_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(folder.path()).unwrap();
+    store.commit(batch("a", 1), Urgency::Repeatable).unwrap();
+    drop(store);
+    // sled refuses a configuration that it cannot read.
+    std::fs::write(folder.path().join(DATABASE_FOLDER).join("conf"), b"not a configuration at all").unwrap();
+
+    let (mut store, findings) = Store::open(folder.path()).unwrap();
+    let [Finding::MovedAside { to, .. }] = findings.as_slice() else { panic!("{findings:?}") };
+    assert!(to.join("db").exists(), "nothing is deleted");
+    assert_eq!(values(&store), []);
+    store.commit(batch("b", 2), Urgency::Repeatable).unwrap();
+    drop(store);
+    let (store, findings) = Store::open(folder.path()).unwrap();
+    assert_eq!(findings, []);
+    assert_eq!(values(&store), [("b".to_owned(), 2)]);
+}
+
+#[test]
+fn leftovers_of_a_killed_open_go() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Store::open(folder.path()).unwrap());
+    let leftover = folder.path().join(DATABASE_FOLDER).join("snap.00000000000000FF.generating");
+    std::fs::write(&leftover, b"half").unwrap();
+    let (_, findings) = Store::open(folder.path()).unwrap();
+    assert_eq!(findings, []);
+    assert!(!leftover.exists());
+}
+
+#[test]
+fn a_newer_layout_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(folder.path()).unwrap();
+    let mut batch = Batch::default();
+    batch.put_raw(keys::LAYOUT.to_vec(), &(LAYOUT + 1));
+    store.commit(batch, Urgency::Essential).unwrap();
+    drop(store);
+    let error = Store::open(folder.path()).unwrap_err();
+    assert!(matches!(error, StoreError::NewerLayout { found, .. } if found == LAYOUT + 1), "{error}");
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    let error = Store::open(&file.join("state")).unwrap_err();
+    assert!(matches!(error, StoreError::NotWritable { .. }), "{error:?}");
+    assert!(error.to_string().contains("--state"));
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            copy_files(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
