@@ -79,12 +79,8 @@ pub mod agent {
     pub const PATH_EVENTS: Metric =
         metric("pqscope.path.events", "{event}", Kind::Counter, "Path trouble seen during handshakes.");
     /// Plaintext alerts.
-    pub const ALERTS: Metric = metric(
-        "pqscope.alerts",
-        "{alert}",
-        Kind::Counter,
-        "TLS alerts seen in the clear during handshakes.",
-    );
+    pub const ALERTS: Metric =
+        metric("pqscope.alerts", "{alert}", Kind::Counter, "TLS alerts seen in the clear during handshakes.");
     /// Packets by what became of them.
     pub const PACKETS: Metric = metric(
         "pqscope.agent.packets",
@@ -191,8 +187,67 @@ pub mod engine {
     pub const SLO_EVENTS: Metric =
         metric("pqscope.slo.events", "{event}", Kind::Counter, "Events of an SLI by result.");
     /// State of an SLO.
-    pub const SLO_STATE: Metric =
-        metric("pqscope.slo.state", "1", Kind::Gauge, "1 for the state that the SLO is in, 0 for the others.");
+    pub const SLO_STATE: Metric = metric(
+        "pqscope.slo.state",
+        "1",
+        Kind::Gauge,
+        "1 for the state that the SLO is in, 0 for the others.",
+    );
+    /// Data points received.
+    pub const ENGINE_POINTS: Metric = metric(
+        "pqscope.engine.points",
+        "{datapoint}",
+        Kind::Counter,
+        "Data points received over OTLP, by what became of them.",
+    );
+    /// Series counted.
+    pub const ENGINE_SERIES: Metric =
+        metric("pqscope.engine.series", "{series}", Kind::UpDownCounter, "Series that are counted.");
+    /// Streams remembered.
+    pub const ENGINE_STREAMS: Metric = metric(
+        "pqscope.engine.streams",
+        "{stream}",
+        Kind::UpDownCounter,
+        "Series by sender whose last point is remembered.",
+    );
+    /// Commits on disk.
+    pub const ENGINE_STORE_COMMITS: Metric = metric(
+        "pqscope.engine.store.commits",
+        "{commit}",
+        Kind::Counter,
+        "Commits that the disk has, since the state folder was made.",
+    );
+    /// Commits that failed.
+    pub const ENGINE_STORE_FAILURES: Metric = metric(
+        "pqscope.engine.store.failures",
+        "{commit}",
+        Kind::Counter,
+        "Commits that failed; nothing in them was acknowledged.",
+    );
+    /// Size of the database.
+    pub const ENGINE_STORE_SIZE: Metric =
+        metric("pqscope.engine.store.size", "By", Kind::UpDownCounter, "Size of the database on disk.");
+    /// Whether the last commit succeeded.
+    pub const ENGINE_STORE_HEALTHY: Metric = metric(
+        "pqscope.engine.store.healthy",
+        "1",
+        Kind::Gauge,
+        "1 while commits succeed, 0 after one failed.",
+    );
+    /// Notifications by where they stand.
+    pub const ENGINE_OUTBOX: Metric = metric(
+        "pqscope.engine.outbox",
+        "{notification}",
+        Kind::UpDownCounter,
+        "Notifications kept in the outbox, by receiver and state: waiting, sent or dead.",
+    );
+    /// Rounds of evaluation.
+    pub const ENGINE_EVALUATIONS: Metric = metric(
+        "pqscope.engine.evaluations",
+        "{evaluation}",
+        Kind::Counter,
+        "Rounds in which all objectives were evaluated.",
+    );
     /// Notifications by result.
     pub const NOTIFICATIONS: Metric =
         metric("pqscope.notifications", "{notification}", Kind::Counter, "Notification attempts by result.");
