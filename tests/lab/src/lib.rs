@@ -4,9 +4,12 @@
 //!
 //! - [`loopback`] makes handshakes over TCP on the loopback interface and returns, for every attempt, what the two
 //!   ends know about it ([`truth::Truth`]). [`traffic`] drives it at a chosen rate.
+//! - [`capture`] runs the same library in memory, cuts what it says into packets and writes capture files, with
+//!   packets reordered, repeated, overlapped or removed as a test asks. No network and no privilege is needed.
 //!
 //! [`receiver`] is a webhook sink that keeps and prints the pages that arrive.
 
+pub mod capture;
 pub mod identity;
 pub mod loopback;
 pub mod peers;

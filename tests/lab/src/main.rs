@@ -2,17 +2,23 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use pqscope_lab::capture::{Endpoints, Session, Wire, merge, write_pcap};
 use pqscope_lab::loopback::{DEFAULT_PATIENCE, Loopback};
 use pqscope_lab::receiver::Receiver;
 use pqscope_lab::scenario::Scenario;
-use pqscope_lab::traffic::{Load, Mix, Tally, make};
+use pqscope_lab::traffic::{Dealer, Load, Mix, Tally, make};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+
+const MIX: &str = "hybrid=60,x25519=10,no_shared_group=25,client_resets=5";
 
 /// Real TLS handshakes on the loopback interface, and somewhere to send pages to.
 #[derive(Debug, Parser)]
@@ -26,6 +32,8 @@ struct Arguments {
 enum Command {
     /// Make handshakes between a client and a server on 127.0.0.1 at a steady rate.
     Handshakes(Handshakes),
+    /// Write a capture file of handshakes made in memory; needs no network and no privilege.
+    Capture(Capture),
     /// Take webhook deliveries and print them readably; repeats are named as such.
     Receiver(ReceiverOptions),
 }
@@ -64,6 +72,27 @@ struct Handshakes {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = format!("Scenarios: {}", Scenario::names()))]
+struct Capture {
+    /// The file to write, in pcap format.
+    #[arg(value_name = "FILE")]
+    output: PathBuf,
+    /// How many handshakes.
+    #[arg(long, default_value_t = 40)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=20_000))]
+    count: u16,
+    /// Handshakes per second of capture time.
+    #[arg(long, default_value_t = 2.0, value_parser = rate)]
+    rate: f64,
+    /// As for `handshakes`.
+    #[arg(long, value_name = "MIX", default_value = MIX)]
+    mix: Mix,
+    /// The server name in the hellos.
+    #[arg(long, value_name = "NAME", default_value = "checkout.example")]
+    server_name: String,
+}
+
+#[derive(Debug, Args)]
 struct ReceiverOptions {
     /// Address to listen on; port 0 takes any free one.
     #[arg(long, default_value = "127.0.0.1:9480")]
@@ -77,6 +106,7 @@ struct ReceiverOptions {
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Handshakes(options) => handshakes(options).await,
+        Command::Capture(options) => capture(&options),
         Command::Receiver(options) => receiver(options).await,
     };
     match done {
@@ -135,6 +165,29 @@ async fn handshakes(options: Handshakes) -> Result<()> {
     let (made, printed) = tokio::join!(making, printing);
     made?;
     printed
+}
+
+fn capture(options: &Capture) -> Result<()> {
+    let mut dealer = Dealer::new(&options.mix.weights);
+    let mut made: HashMap<Scenario, Session> = HashMap::new();
+    let mut sessions = Vec::new();
+    for index in 0..options.count {
+        let Some(scenario) = dealer.deal() else { break };
+        let session = match made.entry(scenario) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(place) => place.insert(Session::of(scenario, &options.server_name)?),
+        };
+        let wire = Wire {
+            endpoints: Endpoints::v4(20_000 + index),
+            start: Wire::default().start + Duration::from_secs_f64(f64::from(index) / options.rate),
+            ..Wire::default()
+        };
+        sessions.push(wire.packets(&wire.segments(session)));
+    }
+    write_pcap(&options.output, Wire::default().link, &merge(sessions))
+        .with_context(|| format!("cannot write {}", options.output.display()))?;
+    status(&format!("{} handshakes written to {}", options.count, options.output.display()));
+    Ok(())
 }
 
 async fn receiver(options: ReceiverOptions) -> Result<()> {
