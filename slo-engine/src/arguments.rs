@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::notify::Receiver;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -67,7 +68,7 @@ pub(crate) struct Serve {
     pub(crate) services: Option<PathBuf>,
     /// URL that notifications are posted to as JSON; may be repeated.
     #[arg(long, value_name = "URL")]
-    pub(crate) webhook: Vec<String>,
+    pub(crate) webhook: Vec<Receiver>,
     /// How often objectives are evaluated.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_interval)]
     pub(crate) evaluation_interval: Duration,

@@ -63,7 +63,9 @@ impl Audit {
             self.remark(format!("the key `{key}` is ignored, OTLP/JSON writes keys in lowerCamelCase"));
         }
         if key == "aggregationTemporality" && value.is_string() {
-            self.remark("aggregationTemporality must be a number (1 delta, 2 cumulative), not a name".to_owned());
+            self.remark(
+                "aggregationTemporality must be a number (1 delta, 2 cumulative), not a name".to_owned(),
+            );
         }
         if key == "asDouble" && value.is_string() {
             self.remark("asDouble must be a number".to_owned());

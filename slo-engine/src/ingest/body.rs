@@ -117,7 +117,9 @@ pub(super) fn decode(encoding: Encoding, content: &[u8]) -> Result<Decoded, Body
             }),
         Encoding::Json => {
             let malformed = |error: serde_json::Error| {
-                BodyFault::Malformed(format!("the body is not an ExportMetricsServiceRequest in JSON: {error}"))
+                BodyFault::Malformed(format!(
+                    "the body is not an ExportMetricsServiceRequest in JSON: {error}"
+                ))
             };
             let text: serde_json::Value = serde_json::from_slice(content).map_err(malformed)?;
             let audit = Audit::of(&text);

@@ -33,13 +33,14 @@ impl MetricsService for Service {
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let export = convert(request.get_ref(), &self.door.interest);
         drop(request);
-        let receipt =
-            self.door.submit(export).await.map_err(|unavailable| Status::unavailable(unavailable.to_string()))?;
-        let partial_success =
-            receipt.partial_success().map(|(rejected_data_points, error_message)| ExportMetricsPartialSuccess {
-                rejected_data_points,
-                error_message,
-            });
+        let receipt = self
+            .door
+            .submit(export)
+            .await
+            .map_err(|unavailable| Status::unavailable(unavailable.to_string()))?;
+        let partial_success = receipt.partial_success().map(|(rejected_data_points, error_message)| {
+            ExportMetricsPartialSuccess { rejected_data_points, error_message }
+        });
         Ok(Response::new(ExportMetricsServiceResponse { partial_success }))
     }
 }

@@ -18,7 +18,10 @@ pub(crate) fn router(door: Door) -> Router {
 }
 
 async fn explain() -> impl IntoResponse {
-    (StatusCode::NOT_FOUND, "This listener takes OTLP metrics: POST /v1/metrics. Traces and logs are not taken.\n")
+    (
+        StatusCode::NOT_FOUND,
+        "This listener takes OTLP metrics: POST /v1/metrics. Traces and logs are not taken.\n",
+    )
 }
 
 async fn take_metrics(State(door): State<Door>, request: Request) -> Response {
@@ -49,7 +52,8 @@ async fn read_and_submit(
     content: Body,
 ) -> Result<Answer, BodyFault> {
     let limit = door.max_request_bytes;
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let announced =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(BodyFault::TooLarge(limit));
     }
@@ -60,7 +64,11 @@ async fn read_and_submit(
     let mut export = convert(&decoded.request, &door.interest);
     let mut remarks = decoded.remarks;
     if decoded.lost_points > 0 {
-        let why = if remarks.is_empty() { "the JSON could not be read as OTLP".to_owned() } else { remarks.join(", ") };
+        let why = if remarks.is_empty() {
+            "the JSON could not be read as OTLP".to_owned()
+        } else {
+            remarks.join(", ")
+        };
         export.refusals.add("unreadable", decoded.lost_points, || why);
     } else {
         export.warnings.append(&mut remarks);

@@ -9,7 +9,8 @@ mod convert;
 pub(crate) mod grpc;
 pub(crate) mod http;
 
-pub(crate) use convert::{Interest, convert};
+use convert::convert;
+pub(crate) use convert::{Interest, refuse_points};
 
 use pqscope_slo_core::intake::Point;
 use pqscope_slo_core::series::{Series, SourceId};

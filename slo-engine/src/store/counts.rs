@@ -31,7 +31,7 @@ impl Store {
     pub(crate) fn load_counts(&self) -> Result<(Vec<Record>, usize), StoreError> {
         let mut records = Vec::new();
         let mut unreadable = 0;
-        let (birth, _) = self.load_some::<Timestamp>(Table::Engine, BIRTH)?;
+        let (birth, _) = self.load_under::<Timestamp>(Table::Engine, BIRTH)?;
         records.extend(birth.into_iter().map(|(_, birth)| Record::Birth(birth)));
         let (series, bad) = self.load::<Series>(Table::Series)?;
         unreadable += bad;
@@ -104,7 +104,8 @@ mod tests {
     use pqscope_slo_core::distribution::Exponential;
 
     fn samples() -> Vec<Record> {
-        let series = Series::new("pqscope.handshakes", [("pqscope.outcome", "failed"), ("x", "\u{0}\u{ff}\"")]);
+        let series =
+            Series::new("pqscope.handshakes", [("pqscope.outcome", "failed"), ("x", "\u{0}\u{ff}\"")]);
         let id = series.id();
         let source = SourceId::new(&[("host.name".to_owned(), "a".to_owned())].into(), "", "m");
         let sizes = Exponential::new(3, 7, 1, -4, &[2, 0, 4], 0).unwrap();

@@ -78,9 +78,9 @@ impl fmt::Display for Finding {
                 f,
                 "state rolled back: {acknowledged} commits were acknowledged, the database holds {found}; counts and alerts since then are missing, and firing alerts are kept until data shows otherwise"
             ),
-            Self::BallastReleased => {
-                f.write_str("the disk is nearly full; the ballast was given back so that the state could be opened")
-            }
+            Self::BallastReleased => f.write_str(
+                "the disk is nearly full; the ballast was given back so that the state could be opened",
+            ),
         }
     }
 }
@@ -137,7 +137,8 @@ impl Store {
         if let Some(acknowledged) = mark.position()
             && is_rolled_back(acknowledged, position)
         {
-            findings.push(Finding::RolledBack { acknowledged: acknowledged.sequence, found: position.sequence });
+            findings
+                .push(Finding::RolledBack { acknowledged: acknowledged.sequence, found: position.sequence });
             mark.restart(position).map_err(|source| StoreError::from_io(folder, source))?;
         }
         let mut store = Self {
@@ -173,12 +174,15 @@ impl Store {
     }
 
     /// All readable records of a table in key order, and how many could not be read.
-    pub(crate) fn load<T: DeserializeOwned>(&self, table: Table) -> Result<(Vec<(Vec<u8>, T)>, usize), StoreError> {
-        self.load_some(table, &[])
+    pub(crate) fn load<T: DeserializeOwned>(
+        &self,
+        table: Table,
+    ) -> Result<(Vec<(Vec<u8>, T)>, usize), StoreError> {
+        self.load_under(table, &[])
     }
 
     /// As [`Store::load`], for the keys that begin with `start`.
-    fn load_some<T: DeserializeOwned>(
+    pub(crate) fn load_under<T: DeserializeOwned>(
         &self,
         table: Table,
         start: &[u8],
@@ -220,10 +224,8 @@ impl Store {
             Some(database) => database,
             None => self.reopen()?,
         };
-        let next = Position {
-            sequence: self.position.sequence + 1,
-            chain: chain_over(&self.position, &changes),
-        };
+        let next =
+            Position { sequence: self.position.sequence + 1, chain: chain_over(&self.position, &changes) };
         changes.push(Change::Put(keys::POSITION.to_vec(), next.to_bytes()));
         // On a fault the database is dropped here: sled repeats an error for ever, only opening it anew helps.
         database.apply(&changes)?;

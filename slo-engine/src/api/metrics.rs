@@ -1,0 +1,146 @@
+//! The engine's figures in Prometheus' text format.
+
+use crate::keeper::{ObjectiveView, View};
+use crate::notify::DeliveryFigures;
+use pqscope_slo_core::evaluation::ObjectiveState;
+use pqscope_slo_core::time::span_text;
+use pqscope_telemetry::attribute::{RECEIVER, RESULT, SERVICE, SLO_NAME, STATE, WINDOW};
+use pqscope_telemetry::exposition::{metric_name, write_header, write_sample};
+use pqscope_telemetry::metric::{Metric, engine};
+
+/// States of an SLO in the metric, in the contract's words.
+const STATES: [&str; 7] =
+    ["ok", "burning", "exhausted", "no_data", "insufficient_data", "overflowed", "rolled_back"];
+
+/// Writes all families.
+pub(super) fn exposition(view: &View, deliveries: &DeliveryFigures) -> String {
+    let mut page = Page::default();
+    write_objectives(&mut page, view);
+    write_engine(&mut page, view, deliveries);
+    page.text
+}
+
+fn write_objectives(page: &mut Page, view: &View) {
+    page.family(&engine::SLO_OBJECTIVE, |family| {
+        for slo in &view.objectives {
+            family.sample(slo, &[], slo.objective.target.share());
+        }
+    });
+    page.family(&engine::BUDGET_REMAINING, |family| {
+        for slo in &view.objectives {
+            if let Some(remaining) = slo.evaluation.budget.remaining {
+                family.sample(slo, &[], remaining);
+            }
+        }
+    });
+    page.family(&engine::BUDGET_EXHAUSTION, |family| {
+        for slo in &view.objectives {
+            if let Some(exhaustion) = slo.evaluation.budget.exhaustion {
+                family.sample(slo, &[], exhaustion.as_secs_f64());
+            }
+        }
+    });
+    page.family(&engine::BURN_RATE, |family| {
+        for slo in &view.objectives {
+            for reading in &slo.evaluation.windows {
+                if let Some(burn) = reading.burn {
+                    family.sample(slo, &[(WINDOW, &span_text(reading.length))], burn);
+                }
+            }
+        }
+    });
+    page.family(&engine::SLO_EVENTS, |family| {
+        for slo in &view.objectives {
+            family.sample(slo, &[(RESULT, "good")], float(slo.events.good));
+            family.sample(slo, &[(RESULT, "bad")], float(slo.events.bad));
+        }
+    });
+    let rolled_back = view.notices.iter().any(|notice| notice.rolled_back);
+    page.family(&engine::SLO_STATE, |family| {
+        for slo in &view.objectives {
+            for state in STATES {
+                let holds = match state {
+                    "rolled_back" => rolled_back,
+                    state => state == word(slo.evaluation.state),
+                };
+                family.sample(slo, &[(STATE, state)], f64::from(u8::from(holds)));
+            }
+        }
+    });
+}
+
+fn write_engine(page: &mut Page, view: &View, deliveries: &DeliveryFigures) {
+    page.family(&engine::NOTIFICATIONS, |family| {
+        for receiver in &view.receivers {
+            for result in ["sent", "retried", "dead"] {
+                let count = deliveries.attempts.get(&(receiver.clone(), result)).copied().unwrap_or(0);
+                family.plain(&[(RECEIVER, receiver), (RESULT, result)], float(count));
+            }
+        }
+    });
+    page.family(&engine::ENGINE_OUTBOX, |family| {
+        for ((receiver, state), count) in &view.outbox {
+            family.plain(&[(RECEIVER, receiver), (STATE, state)], float(*count));
+        }
+    });
+    page.family(&engine::ENGINE_POINTS, |family| {
+        for (result, count) in &view.points {
+            family.plain(&[(RESULT, result)], float(*count));
+        }
+    });
+    page.family(&engine::ENGINE_SERIES, |family| family.plain(&[], float(view.series as u64)));
+    page.family(&engine::ENGINE_STREAMS, |family| family.plain(&[], float(view.streams as u64)));
+    page.family(&engine::ENGINE_EVALUATIONS, |family| family.plain(&[], float(view.evaluations)));
+    page.family(&engine::ENGINE_STORE_COMMITS, |family| family.plain(&[], float(view.store.commits)));
+    page.family(&engine::ENGINE_STORE_FAILURES, |family| family.plain(&[], float(view.store.failures)));
+    page.family(&engine::ENGINE_STORE_SIZE, |family| family.plain(&[], float(view.store.size_bytes)));
+    let healthy = f64::from(u8::from(view.store.healthy));
+    page.family(&engine::ENGINE_STORE_HEALTHY, |family| family.plain(&[], healthy));
+}
+
+const fn word(state: ObjectiveState) -> &'static str {
+    match state {
+        ObjectiveState::Overflowed => "overflowed",
+        ObjectiveState::NoData => "no_data",
+        ObjectiveState::Burning => "burning",
+        ObjectiveState::Exhausted => "exhausted",
+        ObjectiveState::InsufficientData => "insufficient_data",
+        ObjectiveState::Ok => "ok",
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floats; counts stay below 2^53")]
+const fn float(count: u64) -> f64 {
+    count as f64
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn family(&mut self, metric: &Metric, fill: impl FnOnce(&mut Family<'_>)) {
+        let name = metric_name(metric);
+        write_header(&mut self.text, &name, metric.kind, metric.description);
+        fill(&mut Family { text: &mut self.text, name });
+    }
+}
+
+struct Family<'a> {
+    text: &'a mut String,
+    name: String,
+}
+
+impl Family<'_> {
+    /// A sample about an objective.
+    fn sample(&mut self, slo: &ObjectiveView, more: &[(&str, &str)], value: f64) {
+        let own = [(SLO_NAME, slo.objective.name.as_str()), (SERVICE, slo.objective.service.as_str())];
+        write_sample(self.text, &self.name, own.into_iter().chain(more.iter().copied()), value);
+    }
+
+    /// A sample about the engine.
+    fn plain(&mut self, labels: &[(&str, &str)], value: f64) {
+        write_sample(self.text, &self.name, labels.iter().copied(), value);
+    }
+}

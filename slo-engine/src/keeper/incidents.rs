@@ -1,0 +1,248 @@
+//! Evaluation and what follows from it: transitions of incidents, and the notifications about them, written in one
+//! commit before anything is sent.
+
+use super::{Keeper, ObjectiveView};
+use crate::notify::{OutboxRow, Settlement, Standing};
+use crate::store::{Batch, Store, StoreError, Table, Urgency};
+use pqscope_slo_core::alert::{self, AlertState, Transition};
+use pqscope_slo_core::evaluation::evaluate;
+use pqscope_slo_core::notification::Notification;
+use pqscope_slo_core::objective::Objective;
+use pqscope_slo_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Transitions that are kept.
+const MOST_TRANSITIONS: usize = 1_000;
+/// Settled notifications that are kept; those that wait are never dropped.
+const MOST_SETTLED: usize = 500;
+
+/// The alert of one objective, as kept on disk. The objective goes with it, so that its incident can be closed with a
+/// proper notification after the objective is removed from the files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct IncidentRecord {
+    objective: Objective,
+    state: AlertState,
+    last: Option<Transition>,
+}
+
+/// All alerts, what happened to them, and the outbox.
+#[derive(Debug, Default)]
+pub(super) struct Incidents {
+    records: BTreeMap<String, IncidentRecord>,
+    transitions: VecDeque<Transition>,
+    outbox: BTreeMap<u64, OutboxRow>,
+    next_number: u64,
+}
+
+/// Changes to the above that are not on disk yet.
+#[derive(Default)]
+struct Draft {
+    batch: Batch,
+    records: Vec<(String, IncidentRecord)>,
+    transitions: Vec<Transition>,
+    rows: Vec<OutboxRow>,
+}
+
+impl Incidents {
+    pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
+        let (records, bad_records) = store.load::<IncidentRecord>(Table::Incident)?;
+        let (transitions, bad_transitions) = store.load::<Transition>(Table::Transition)?;
+        let (rows, bad_rows) = store.load::<OutboxRow>(Table::Notification)?;
+        let unreadable = bad_records + bad_transitions + bad_rows;
+        if unreadable > 0 {
+            tracing::error!("{unreadable} records of incidents and notifications could not be read");
+        }
+        let outbox: BTreeMap<u64, OutboxRow> = rows.into_iter().map(|(_, row)| (row.number, row)).collect();
+        Ok(Self {
+            records: records.into_iter().map(|(_, record)| (record.objective.name.clone(), record)).collect(),
+            transitions: transitions.into_iter().map(|(_, transition)| transition).collect(),
+            next_number: outbox.last_key_value().map_or(1, |(number, _)| number + 1),
+            outbox,
+        })
+    }
+
+    /// Notifications to send, oldest first.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &OutboxRow> {
+        self.outbox.values().filter(|row| row.standing == Standing::Waiting)
+    }
+
+    /// All notifications that are kept, newest first.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &OutboxRow> {
+        self.outbox.values().rev()
+    }
+
+    /// What happened, newest first.
+    pub(super) fn transitions(&self) -> impl Iterator<Item = &Transition> {
+        self.transitions.iter().rev()
+    }
+
+    fn state(&self, objective: &str) -> AlertState {
+        self.records.get(objective).map(|record| record.state.clone()).unwrap_or_default()
+    }
+
+    /// Notes a state with the transitions that led to it, and a notification per receiver for each that people hear of.
+    fn draft(
+        &self,
+        draft: &mut Draft,
+        receivers: &[String],
+        objective: &Objective,
+        state: AlertState,
+        transitions: Vec<Transition>,
+    ) {
+        let old = self.records.get(&objective.name);
+        let last = transitions.last().cloned().or_else(|| old.and_then(|record| record.last.clone()));
+        let record = IncidentRecord { objective: objective.clone(), state, last };
+        if old != Some(&record) {
+            draft.batch.put(Table::Incident, objective.name.as_bytes(), &record);
+            draft.records.push((objective.name.clone(), record));
+        }
+        for transition in transitions {
+            draft.batch.put(Table::Transition, &transition_key(&transition), &transition);
+            if let Some(notification) = Notification::new(&transition, objective) {
+                for receiver in receivers {
+                    let number = self.next_number + draft.rows.len() as u64;
+                    let row = outbox_row(number, receiver, &transition, &notification);
+                    draft.batch.put(Table::Notification, &number.to_be_bytes(), &row);
+                    draft.rows.push(row);
+                }
+            }
+            draft.transitions.push(transition);
+        }
+    }
+
+    /// Takes over what is now on disk; returns the rows to send.
+    fn adopt(&mut self, draft: Draft) -> Vec<OutboxRow> {
+        self.records.extend(draft.records);
+        self.transitions.extend(draft.transitions);
+        self.next_number += draft.rows.len() as u64;
+        self.outbox.extend(draft.rows.iter().map(|row| (row.number, row.clone())));
+        draft.rows
+    }
+
+    /// Drops the oldest of what is kept for show.
+    fn trim(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        while self.transitions.len() > MOST_TRANSITIONS {
+            if let Some(oldest) = self.transitions.pop_front() {
+                batch.delete(Table::Transition, &transition_key(&oldest));
+            }
+        }
+        let settled: Vec<u64> = self
+            .outbox
+            .values()
+            .filter(|row| row.standing != Standing::Waiting)
+            .map(|row| row.number)
+            .collect();
+        for number in settled.iter().take(settled.len().saturating_sub(MOST_SETTLED)) {
+            // The newest row stays whatever it is: the next number is counted from it.
+            if self.outbox.last_key_value().is_some_and(|(last, _)| last != number) {
+                self.outbox.remove(number);
+                batch.delete(Table::Notification, &number.to_be_bytes());
+            }
+        }
+        batch
+    }
+}
+
+impl Keeper {
+    /// Evaluates all objectives, moves their alerts on, and shows the result.
+    pub(super) fn observe(&mut self, now: Timestamp) {
+        let mut draft = Draft::default();
+        let mut views = Vec::new();
+        for objective in &self.duties.catalog.objectives {
+            let evaluation = evaluate(objective, self.recorder.ledger(), now);
+            let before = self.incidents.state(&objective.name);
+            let (state, transitions) = alert::advance(objective, &before, &evaluation);
+            for transition in &transitions {
+                tracing::info!(slo = %transition.objective, severity = %transition.severity,
+                    "{}", transition.kind.word());
+            }
+            self.incidents.draft(&mut draft, &self.duties.receivers, objective, state.clone(), transitions);
+            views.push(ObjectiveView::new(objective, evaluation, state, &self.recorder, self.started, now));
+        }
+        self.write_draft(draft);
+        let trimmed = self.incidents.trim();
+        if let Err(error) = self.store.commit(trimmed, Urgency::Repeatable) {
+            tracing::debug!("old transitions and notifications stay on disk for now: {error}");
+        }
+        self.publish_with(views, now);
+    }
+
+    /// Closes incidents whose objective is gone from the files.
+    pub(super) fn withdraw_removed(&mut self, now: Timestamp) {
+        let mut draft = Draft::default();
+        for (name, record) in &self.incidents.records {
+            if self.duties.catalog.objectives.iter().any(|objective| objective.name == *name) {
+                continue;
+            }
+            let withdrawn = record.last.as_ref().and_then(|last| alert::withdraw(&record.state, last, now));
+            if let Some((state, transition)) = withdrawn {
+                tracing::info!(slo = %name, "incident withdrawn: its objective is gone from the files");
+                let objective = &record.objective;
+                self.incidents.draft(&mut draft, &self.duties.receivers, objective, state, vec![transition]);
+            }
+        }
+        self.write_draft(draft);
+    }
+
+    /// Writes a draft, takes it over and sends what is to be sent. A draft that cannot be written is dropped: memory
+    /// stays as the disk is, and the next evaluation comes to the same transitions.
+    fn write_draft(&mut self, mut draft: Draft) {
+        let batch = std::mem::take(&mut draft.batch);
+        if batch.is_empty() {
+            return;
+        }
+        match self.store.commit(batch, Urgency::Essential) {
+            Ok(()) => {
+                for row in self.incidents.adopt(draft) {
+                    let _ = self.rows.send(row);
+                }
+            }
+            Err(error) => {
+                tracing::error!("alerts could not be written and wait for the next evaluation: {error}")
+            }
+        }
+    }
+
+    /// Notes that a notification came to an end. If that cannot be written it is only known until the next start, which
+    /// then sends it once more, with the same key.
+    pub(super) fn settle(&mut self, settlement: Settlement) {
+        let Some(row) = self.incidents.outbox.get_mut(&settlement.number) else { return };
+        row.standing = settlement.standing;
+        let mut batch = Batch::default();
+        batch.put(Table::Notification, &settlement.number.to_be_bytes(), row);
+        if let Err(error) = self.store.commit(batch, Urgency::Essential) {
+            tracing::warn!("a notification was settled but that could not be written: {error}");
+        }
+    }
+}
+
+fn outbox_row(
+    number: u64,
+    receiver: &str,
+    transition: &Transition,
+    notification: &Notification,
+) -> OutboxRow {
+    OutboxRow {
+        number,
+        receiver: receiver.to_owned(),
+        objective: transition.objective.clone(),
+        idempotency_key: notification.idempotency_key.clone(),
+        // Plain data with text keys: writing it into memory cannot fail.
+        body: serde_json::to_string(notification).unwrap_or_default(),
+        summary: notification.summary.clone(),
+        event: transition.kind.word().to_owned(),
+        severity: transition.severity,
+        created: transition.at,
+        standing: Standing::Waiting,
+    }
+}
+
+/// Time first, so that the table reads as a history.
+fn transition_key(transition: &Transition) -> Vec<u8> {
+    let mut key = transition.at.nanoseconds().to_be_bytes().to_vec();
+    key.extend_from_slice(transition.fingerprint.to_string().as_bytes());
+    key.extend_from_slice(&transition.sequence.to_be_bytes());
+    key
+}

@@ -1,0 +1,165 @@
+//! What others may see of the keeper: a copy, renewed at every evaluation.
+
+use super::Keeper;
+use crate::notify::OutboxRow;
+use crate::store::StoreFigures;
+use pqscope_slo_core::alert::{AlertState, Transition};
+use pqscope_slo_core::burn::Tally;
+use pqscope_slo_core::evaluation::{ChartPoint, Evaluation, chart, tally};
+use pqscope_slo_core::ledger::Window;
+use pqscope_slo_core::objective::Objective;
+use pqscope_slo_core::recorder::Recorder;
+use pqscope_slo_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Transitions and notifications in a view.
+const RECENT: usize = 50;
+/// Span of the chart.
+const CHART_LENGTH: Duration = Duration::from_secs(3_600);
+/// Step of the chart.
+const CHART_STEP: Duration = Duration::from_secs(60);
+const HOUR_SECONDS: u64 = 3_600;
+
+/// Something about the state folder that people should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Notice {
+    /// When it was found.
+    pub(crate) at: Timestamp,
+    /// What it is.
+    pub(crate) text: String,
+    /// Whether counts that were acknowledged are missing.
+    pub(crate) rolled_back: bool,
+}
+
+/// One objective, evaluated.
+#[derive(Clone, Debug)]
+pub(crate) struct ObjectiveView {
+    /// What was asked.
+    pub(crate) objective: Objective,
+    /// What was measured.
+    pub(crate) evaluation: Evaluation,
+    /// Where its alert stands.
+    pub(crate) alert: AlertState,
+    /// Events of the last hour by the minute.
+    pub(crate) chart: Vec<ChartPoint>,
+    /// Events since the hour in which the engine started: only grows while it runs.
+    pub(crate) events: Tally,
+    /// When its metric was last heard of since the engine started.
+    pub(crate) last_heard: Option<Timestamp>,
+}
+
+impl ObjectiveView {
+    pub(super) fn new(
+        objective: &Objective,
+        evaluation: Evaluation,
+        alert: AlertState,
+        recorder: &Recorder,
+        started: Timestamp,
+        now: Timestamp,
+    ) -> Self {
+        let ledger = recorder.ledger();
+        let from = started.seconds() - started.seconds() % HOUR_SECONDS;
+        let since_start = Window { from, to: Window::ending(now, Duration::ZERO).to };
+        Self {
+            chart: chart(objective, ledger, CHART_LENGTH, CHART_STEP, now),
+            events: tally(objective, ledger, since_start, now),
+            last_heard: recorder.last_heard(&objective.indicator.total().metric),
+            objective: objective.clone(),
+            evaluation,
+            alert,
+        }
+    }
+}
+
+/// The engine at a moment.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// The moment.
+    pub(crate) at: Timestamp,
+    /// When the engine started.
+    pub(crate) started: Timestamp,
+    /// How often it evaluates.
+    pub(crate) evaluation_interval: Duration,
+    /// Rounds of evaluation so far.
+    pub(crate) evaluations: u64,
+    /// Every objective.
+    pub(crate) objectives: Vec<ObjectiveView>,
+    /// What happened lately, newest first.
+    pub(crate) transitions: Vec<Transition>,
+    /// Notifications, newest first.
+    pub(crate) notifications: Vec<OutboxRow>,
+    /// Number of notifications kept, by receiver and standing.
+    pub(crate) outbox: BTreeMap<(String, &'static str), u64>,
+    /// Names of the receivers.
+    pub(crate) receivers: Vec<String>,
+    /// Points received by what became of them.
+    pub(crate) points: BTreeMap<&'static str, u64>,
+    /// Series counted.
+    pub(crate) series: usize,
+    /// Streams remembered.
+    pub(crate) streams: usize,
+    /// About the store.
+    pub(crate) store: StoreFigures,
+    /// What people should know about the state.
+    pub(crate) notices: Vec<Notice>,
+}
+
+impl View {
+    /// Before the first evaluation.
+    pub(crate) fn empty(now: Timestamp) -> Self {
+        Self {
+            at: now,
+            started: now,
+            evaluation_interval: Duration::ZERO,
+            evaluations: 0,
+            objectives: Vec::new(),
+            transitions: Vec::new(),
+            notifications: Vec::new(),
+            outbox: BTreeMap::new(),
+            receivers: Vec::new(),
+            points: BTreeMap::new(),
+            series: 0,
+            streams: 0,
+            store: StoreFigures::default(),
+            notices: Vec::new(),
+        }
+    }
+}
+
+impl Keeper {
+    /// Shows what changed besides the objectives.
+    pub(super) fn publish(&mut self) {
+        let (at, objectives) = {
+            let last = self.view.borrow();
+            (last.at, last.objectives.clone())
+        };
+        self.publish_with(objectives, at);
+    }
+
+    /// Shows everything.
+    pub(super) fn publish_with(&mut self, objectives: Vec<ObjectiveView>, at: Timestamp) {
+        let mut outbox = BTreeMap::new();
+        for row in self.incidents.rows() {
+            *outbox.entry((row.receiver.clone(), row.standing.word())).or_insert(0) += 1;
+        }
+        self.view.send_replace(Arc::new(View {
+            at,
+            started: self.started,
+            evaluation_interval: self.duties.evaluation_interval,
+            evaluations: self.evaluations,
+            objectives,
+            transitions: self.incidents.transitions().take(RECENT).cloned().collect(),
+            notifications: self.incidents.rows().take(RECENT).cloned().collect(),
+            outbox,
+            receivers: self.duties.receivers.clone(),
+            points: self.points.clone(),
+            series: self.recorder.ledger().len(),
+            streams: self.recorder.streams(),
+            store: self.store.figures(),
+            notices: self.notices.clone(),
+        }));
+    }
+}
