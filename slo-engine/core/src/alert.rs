@@ -1,10 +1,10 @@
 //! One incident per objective: inactive, pending, firing, resolved.
 //!
-//! A tier fires when it was active for the rule's pending time, and is quiet again when it was clear, with data, for the
-//! rule's clear time. The objective's alert fires while any tier does, at the highest severity among them. Without data
+//! A tier fires when it was active for its pending time, and is quiet again when it was clear, with data, for the rule's
+//! clear time. The objective's alert fires while any tier does, at the highest severity among them. Without data
 //! a tier stays as it is, however long that lasts: silence is no recovery.
 
-use crate::evaluation::{Evaluation, Verdict};
+use crate::evaluation::{Evaluation, TierReading, Verdict};
 use crate::objective::{Objective, Severity};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -179,7 +179,7 @@ pub fn advance(
     for reading in &evaluation.tiers {
         let name = reading.tier.name();
         let tier = state.tiers.get(&name).copied().unwrap_or_default();
-        let tier = tier.advanced(objective, reading.verdict, evaluation.at);
+        let tier = tier.advanced(objective, reading, evaluation.at);
         let severity = reading.tier.severity;
         if tier.firing {
             firing = firing.max(Some(severity));
@@ -197,17 +197,16 @@ pub fn advance(
 }
 
 impl TierState {
-    fn advanced(self, objective: &Objective, verdict: Verdict, now: Timestamp) -> Self {
-        let rule = &objective.alert;
-        match verdict {
+    fn advanced(self, objective: &Objective, reading: &TierReading, now: Timestamp) -> Self {
+        match reading.verdict {
             Verdict::Active => {
                 let since = self.active_since.unwrap_or(now);
-                let firing = self.firing || now.since(since) >= rule.pending_for;
+                let firing = self.firing || now.since(since) >= reading.tier.pending_for;
                 Self { active_since: Some(since), clear_since: None, firing }
             }
             Verdict::Clear if self.firing => {
                 let since = self.clear_since.unwrap_or(now);
-                if now.since(since) >= rule.clear_for {
+                if now.since(since) >= objective.alert.clear_for {
                     Self::default()
                 } else {
                     Self { clear_since: Some(since), ..self }

@@ -92,6 +92,10 @@ const STANDARD: [(u64, u64, f64, Severity); 4] = [
     (3 * DAY, 6 * HOUR, 0.10, Severity::Ticket),
 ];
 
+/// How long the condition of a standard pair must hold: two evaluations, so that the half of an export that holds the
+/// failures does not page before the other half is in.
+pub const PENDING_FOR: Duration = Duration::from_secs(10);
+
 /// The window pairs of the SRE Workbook (chapter 5, table 5-8) for an SLO window: factor = share of budget * SLO window
 /// / long window, which is 14.4, 6, 3 and 1 for 30 days.
 pub fn standard_tiers(window: Duration) -> Vec<AlertTier> {
@@ -99,7 +103,8 @@ pub fn standard_tiers(window: Duration) -> Vec<AlertTier> {
         .into_iter()
         .map(|(long, short, share, severity)| {
             let (long, short) = (Duration::from_secs(long), Duration::from_secs(short));
-            AlertTier { long, short, factor: share * window.as_secs_f64() / long.as_secs_f64(), severity }
+            let factor = share * window.as_secs_f64() / long.as_secs_f64();
+            AlertTier { long, short, factor, pending_for: PENDING_FOR, severity }
         })
         .collect()
 }

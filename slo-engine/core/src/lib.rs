@@ -26,3 +26,4 @@ pub mod recorder;
 pub mod series;
 pub mod services;
 pub mod time;
+mod yaml;

@@ -106,6 +106,8 @@ pub struct AlertTier {
     pub short: Duration,
     /// Burn rate that both must reach.
     pub factor: f64,
+    /// How long the condition must hold before the tier fires.
+    pub pending_for: Duration,
     /// What is done about it.
     pub severity: Severity,
 }
@@ -122,9 +124,7 @@ impl AlertTier {
 pub struct AlertRule {
     /// The window pairs.
     pub tiers: Vec<AlertTier>,
-    /// How long a tier's condition must hold before it fires.
-    pub pending_for: Duration,
-    /// How long it must not hold, with data, before the tier is quiet again.
+    /// How long the condition of a firing tier must not hold, with data, before the tier is quiet again.
     pub clear_for: Duration,
     /// Least events in the long window; with fewer a tier says `insufficient_data`.
     pub least_events: u64,

@@ -1,9 +1,33 @@
 //! OpenSLO v1: YAML text goes in; a [`Catalog`] of checked objectives comes out, or everything that is wrong with the
 //! files, each finding with its file, line and column.
+//!
+//! What is taken: Service, SLI, SLO, AlertPolicy and AlertCondition, several documents per file and several files that
+//! refer to each other. Indicators are ratios of counters (`good` or `bad` over `total`) and thresholds over histograms
+//! (`op: lte`, `value`), each with `metricSource: {type: pqscope, spec: {metric, match, not_match}}`. Windows roll,
+//! occurrences are counted. What OpenSLO has beyond that is refused in words, or, where it would only be without effect
+//! (DataSource, AlertNotificationTarget), warned about.
+//!
+//! Annotations of ours, in the metadata of an SLO:
+//!
+//! | annotation | meaning |
+//! |---|---|
+//! | `pqscope.dev/runbook`, `pqscope.dev/dashboard` | links in every notification |
+//! | `pqscope.dev/services: migrating` | only services that the services file marks as migrating count; without a services file all do |
+//! | `pqscope.dev/minimum-events`, `pqscope.dev/minimum-bad-events` | below these numbers in its long window no tier fires; 10 and 3 unless told |
+
+mod alerting;
+mod document;
+mod indicator;
+mod resolve;
+mod slo;
+mod span;
 
 use crate::diagnostic::Diagnostic;
+use crate::evaluation::CAUSE_ATTRIBUTES;
 use crate::objective::Objective;
 use crate::services::Services;
+use crate::yaml::{self, Findings};
+use pqscope_telemetry::attribute;
 
 /// A file to read.
 #[derive(Clone, Copy, Debug)]
@@ -30,16 +54,27 @@ impl Catalog {
     /// # Errors
     /// All faults of all files, in the order of the files and their lines; warnings among them.
     pub fn parse(files: &[SourceFile<'_>], services: Option<&Services>) -> Result<Self, Vec<Diagnostic>> {
-        let _ = (files, services);
-        Ok(Self::default())
+        let mut findings = Findings::default();
+        let mut documents = Vec::new();
+        for file in files {
+            let nodes = yaml::read(file.name, file.text, &mut findings);
+            documents.extend(nodes.iter().filter_map(|node| document::read(node, &mut findings)));
+        }
+        let mut objectives = resolve::resolve(&documents, services, &mut findings);
+        objectives.sort_by(|a, b| a.name.cmp(&b.name));
+        let refused = findings.has_errors();
+        let mut found = findings.list;
+        let order = |finding: &Diagnostic| files.iter().position(|file| file.name == finding.file);
+        found.sort_by_key(|finding| (order(finding), finding.line, finding.column));
+        if refused { Err(found) } else { Ok(Self { objectives, warnings: found }) }
     }
 
-    /// Attributes that the objectives ask about, and those that name causes.
+    /// Attributes that the objectives ask about, and those that notifications name: what the ledger must keep of a
+    /// series when there are too many.
     pub fn attributes(&self) -> impl Iterator<Item = &str> {
-        self.objectives
-            .iter()
-            .flat_map(|objective| objective.indicator.selectors())
-            .flat_map(|selector| selector.keys())
+        let selectors = self.objectives.iter().flat_map(|objective| objective.indicator.selectors());
+        let named = CAUSE_ATTRIBUTES.into_iter().chain([attribute::SERVICE, attribute::VANTAGE]);
+        selectors.flat_map(|selector| selector.keys()).chain(named)
     }
 
     /// Whether an objective uses a metric.
