@@ -1,0 +1,184 @@
+//! The card of one objective.
+
+use super::format::{burn, count, percent, span_in_words, target};
+use super::{Tone, ago, chart, links};
+use crate::keeper::ObjectiveView;
+use maud::{Markup, html};
+use pqscope_slo_core::alert::Phase;
+use pqscope_slo_core::evaluation::{ObjectiveState, WindowReading};
+use pqscope_slo_core::objective::{AlertTier, Severity};
+use pqscope_slo_core::time::{Timestamp, span_text};
+
+/// A state as a colour and a word.
+pub(super) const fn state_in_words(state: ObjectiveState) -> (Tone, &'static str) {
+    match state {
+        ObjectiveState::Ok => (Tone::Good, "ok"),
+        ObjectiveState::NoData => (Tone::Quiet, "no data"),
+        ObjectiveState::InsufficientData => (Tone::Quiet, "too little data"),
+        ObjectiveState::Burning => (Tone::Critical, "burning"),
+        ObjectiveState::Exhausted => (Tone::Critical, "budget spent"),
+        ObjectiveState::Overflowed => (Tone::Warning, "bad data"),
+    }
+}
+
+/// Draws an objective.
+pub(super) fn card(slo: &ObjectiveView, now: Timestamp) -> Markup {
+    let (tone, word) = state_in_words(slo.evaluation.state);
+    let objective = &slo.objective;
+    html! {
+        article.card.(tone.class()) {
+            header {
+                div {
+                    h3 { (objective.title) }
+                    p.name { code { (objective.name) } @if !objective.service.is_empty() { " · " (objective.service) } }
+                }
+                span.badge.(tone.class()) { (word) }
+            }
+            div.figures {
+                (budget(slo))
+                div.figure {
+                    span.caption { "Objective" }
+                    span.number { (target(objective.target.share())) }
+                    span.detail { "good over " (span_text(objective.window)) }
+                }
+                (events(slo, now))
+            }
+            (burn_rates(slo))
+            (drawing(slo, now))
+            (remark(slo, now))
+            (links(slo))
+        }
+    }
+}
+
+fn budget(slo: &ObjectiveView) -> Markup {
+    let budget = &slo.evaluation.budget;
+    html! {
+        div.figure.budget {
+            span.caption { "Error budget left" }
+            @match budget.remaining {
+                None => {
+                    span.number.unknown { "–" }
+                    span.detail { "not known before the first handshakes" }
+                }
+                Some(remaining) => {
+                    span.number { (percent(remaining)) }
+                    svg.bar viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true" {
+                        rect.track width="100" height="4" {}
+                        rect.(bar_tone(remaining).class()) width=(format!("{:.1}", remaining.clamp(0.0, 1.0) * 100.0)) height="4" {}
+                    }
+                    span.detail { (exhaustion(slo, remaining)) }
+                }
+            }
+        }
+    }
+}
+
+fn bar_tone(remaining: f64) -> Tone {
+    match remaining {
+        left if left >= 0.5 => Tone::Good,
+        left if left >= 0.2 => Tone::Warning,
+        _ => Tone::Critical,
+    }
+}
+
+fn exhaustion(slo: &ObjectiveView, remaining: f64) -> String {
+    if remaining <= 0.0 {
+        return "spent".to_owned();
+    }
+    match slo.evaluation.budget.exhaustion {
+        Some(span) => format!("gone in {} at this rate", span_in_words(span)),
+        None => "not being spent".to_owned(),
+    }
+}
+
+fn events(slo: &ObjectiveView, now: Timestamp) -> Markup {
+    let tally = slo.evaluation.budget.tally;
+    html! {
+        div.figure {
+            span.caption { "Events" }
+            span.number { (count(tally.total)) }
+            span.detail {
+                (count(tally.bad)) " bad"
+                @if let Some(heard) = slo.last_heard { span title=(heard) { ", heard " (ago(heard, now)) } }
+            }
+        }
+    }
+}
+
+fn burn_rates(slo: &ObjectiveView) -> Markup {
+    html! {
+        ul.burns aria-label="Burn rates" {
+            @for reading in &slo.evaluation.windows {
+                @let reached = highest_reached(slo, reading);
+                li.burn.(reached.map_or("", |tier| Tone::of_severity(tier.severity).class())) title=(explain(slo, reading)) {
+                    span.window { (span_text(reading.length)) }
+                    span.rate { @match reading.burn { Some(rate) => (burn(rate)), None => "–" } }
+                }
+            }
+        }
+    }
+}
+
+/// The most severe tier whose factor the burn rate of a window reaches.
+fn highest_reached<'a>(slo: &'a ObjectiveView, reading: &WindowReading) -> Option<&'a AlertTier> {
+    let rate = reading.burn?;
+    tiers_of(slo, reading).filter(|tier| rate >= tier.factor).max_by_key(|tier| tier.severity)
+}
+
+fn tiers_of<'a>(slo: &'a ObjectiveView, reading: &WindowReading) -> impl Iterator<Item = &'a AlertTier> {
+    let length = reading.length;
+    slo.objective.alert.tiers.iter().filter(move |tier| tier.long == length || tier.short == length)
+}
+
+fn explain(slo: &ObjectiveView, reading: &WindowReading) -> String {
+    let mut text = format!("{} of {} events bad", count(reading.tally.bad), count(reading.tally.total));
+    for tier in tiers_of(slo, reading) {
+        text.push_str(&format!("; {} at {} over {}", tier.severity, burn(tier.factor), tier.name()));
+    }
+    text
+}
+
+fn drawing(slo: &ObjectiveView, now: Timestamp) -> Markup {
+    let pages = slo.objective.alert.tiers.iter().filter(|tier| tier.severity == Severity::Page);
+    let threshold = pages
+        .map(|tier| tier.factor * slo.objective.target.allowed())
+        .fold(None, |least: Option<f64>, next| Some(least.map_or(next, |least| least.max(next))));
+    let has_events = slo.chart.iter().any(|point| point.tally.total > 0);
+    html! {
+        figure {
+            @if has_events {
+                (chart::error_ratio(&slo.chart, threshold, now))
+                figcaption {
+                    "Share of bad events per minute"
+                    @if let Some(threshold) = threshold { " · dashed: pages at " (percent(threshold)) }
+                }
+            } @else {
+                p.empty { "No events in the last hour." }
+            }
+        }
+    }
+}
+
+/// What the figures cannot say.
+fn remark(slo: &ObjectiveView, now: Timestamp) -> Markup {
+    let text = match (slo.evaluation.state, slo.alert.phase) {
+        (_, Phase::Pending { since, severity }) => {
+            Some(format!("A {severity} is pending for {}.", span_in_words(now.since(since))))
+        }
+        (ObjectiveState::NoData, _) => Some(format!(
+            "No event of {} has arrived yet. Absent is not good: this objective says nothing until an agent reports.",
+            slo.objective.indicator.total().metric
+        )),
+        (ObjectiveState::InsufficientData, _) => {
+            Some("Too few events to judge; the burn rates are shown, nobody is paged for them.".to_owned())
+        }
+        (ObjectiveState::Overflowed, _) => Some(
+            "There are more good events than events, or a sender folded attributes away; check the selectors and the sender's limits."
+                .to_owned(),
+        ),
+        (_, Phase::Resolved { at, .. }) => Some(format!("The last incident was over {}.", ago(at, now))),
+        _ => None,
+    };
+    html! { @if let Some(text) = text { p.remark { (text) } } }
+}
