@@ -1,1 +1,24 @@
-//! Placeholder while the crate is laid out.
+//! From captured packets to observations of TLS handshakes, as values in and values out.
+//!
+//! ```text
+//! decode  ->  flow (key, reassembly, connection, table)  ->  tls (record, message, machine)  ->  observation
+//! ```
+//!
+//! [`Observer`](observer::Observer) joins the rooms. Nothing here opens a file or a socket, reads a clock or starts a
+//! thread: the same packets give the same observations, byte for byte. Whatever comes from the network is data; no
+//! input panics, grows memory beyond the configured bounds, or spins.
+
+//AGG
+pub mod decode;
+pub mod flow;
+pub mod histogram;
+pub mod iana;
+pub mod local;
+pub mod observation;
+pub mod observer;
+mod order;
+pub mod summary;
+pub mod time;
+mod tls;
+
+pub use flow::table::{Limits, TableCounts};

@@ -1,0 +1,281 @@
+//! One connection: segments in, and once it is settled, what became of its handshake.
+
+use super::key::{End, PerEnd};
+use super::reassembly::{Event, Reassembly};
+use super::sequence::Sequence;
+use crate::decode::Segment;
+use crate::observation::{IncompleteReason, Side};
+use crate::time::Timestamp;
+use crate::tls::detect::{self, Opening};
+use crate::tls::machine::{Machine, Verdict};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// Segments of a connection joined in its middle that may pass before it is taken for something else.
+const MAX_STRIKES: u8 = 4;
+
+/// The TCP handshake's round trip.
+#[derive(Clone, Copy, Debug, Default)]
+struct RoundTrip {
+    syn: Option<(End, Timestamp)>,
+    /// Number that acknowledges the SYN-ACK.
+    awaited: Option<Sequence>,
+    repeated: bool,
+    measured: Option<Duration>,
+}
+
+impl RoundTrip {
+    fn segment(&mut self, from: End, at: Timestamp, segment: &Segment<'_>) {
+        match (segment.syn, segment.acknowledgment) {
+            (true, None) => {
+                self.repeated |= self.syn.is_some();
+                self.syn = Some((from, at));
+            }
+            (true, Some(_)) => {
+                self.repeated |= self.awaited.is_some();
+                self.awaited = Some(segment.sequence.advanced(1));
+            }
+            (false, Some(number)) => {
+                if let (Some((opener, sent)), Some(awaited), None) = (self.syn, self.awaited, self.measured)
+                    && opener == from
+                    && number.distance_from(awaited) >= 0
+                {
+                    self.measured = at.since(sent);
+                }
+            }
+            (false, None) => {}
+        }
+    }
+
+    /// Null where a repetition leaves open which packet was answered.
+    fn duration(&self) -> Option<Duration> {
+        self.measured.filter(|_| !self.repeated)
+    }
+}
+
+/// The first bytes of a direction, until they tell what it is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Probe {
+    bytes: [u8; detect::NEEDED],
+    have: u8,
+    segments: u8,
+    first_at: Timestamp,
+    /// The direction's first bytes are not in the capture.
+    begun_before: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// What the connection carries is open.
+    Probing(PerEnd<Probe>),
+    /// A TLS handshake, begun by `client`.
+    Following { client: End, machine: Box<Machine> },
+}
+
+/// What a connection came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conclusion {
+    /// Its handshake is settled.
+    Settled(Verdict),
+    /// It carries no TLS that could be seen.
+    NotTls,
+}
+
+/// A connection that is being followed.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    reassembly: Reassembly,
+    round_trip: RoundTrip,
+    content: Content,
+    /// Tells a timer entry of this connection from one of an earlier connection in the same place.
+    pub(crate) generation: u32,
+    /// Interface that the first packet came from.
+    pub(crate) interface: u16,
+    /// When something last happened that puts the deadline off, on the table's own clock.
+    pub(crate) idle_since: u64,
+    /// Bytes that the table has booked for this connection.
+    pub(crate) booked_bytes: usize,
+}
+
+impl Connection {
+    pub(crate) fn new(generation: u32, interface: u16, now: u64) -> Self {
+        Self {
+            reassembly: Reassembly::default(),
+            round_trip: RoundTrip::default(),
+            content: Content {
+                stage: Stage::Probing(PerEnd::default()),
+                strikes: 0,
+                seen: PerEnd::default(),
+                opening_seen: false,
+                conclusion: None,
+            },
+            generation,
+            interface,
+            idle_since: now,
+            booked_bytes: 0,
+        }
+    }
+
+    /// Memory that this connection takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let machine = self.machine().map_or(0, |machine| size_of::<Machine>() + machine.heap_bytes());
+        size_of::<Self>() + machine + self.reassembly.heap_bytes()
+    }
+
+    /// The machine, once there is an attempt.
+    pub(crate) fn machine(&self) -> Option<&Machine> {
+        match &self.content.stage {
+            Stage::Probing(_) => None,
+            Stage::Following { machine, .. } => Some(machine),
+        }
+    }
+
+    /// The side of the handshake that an end is, once there is an attempt.
+    pub(crate) fn side(&self, end: End) -> Option<Side> {
+        match self.content.stage {
+            Stage::Probing(_) => None,
+            Stage::Following { client, .. } => Some(if end == client { Side::Client } else { Side::Server }),
+        }
+    }
+
+    /// Round trip of the TCP handshake.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip.duration()
+    }
+
+    /// The only side whose packets were seen.
+    pub(crate) fn one_sided(&self) -> Option<Side> {
+        let Stage::Following { client, .. } = self.content.stage else { return None };
+        match (self.content.seen.of(client), self.content.seen.of(client.peer())) {
+            (true, false) => Some(Side::Client),
+            (false, true) => Some(Side::Server),
+            _ => None,
+        }
+    }
+
+    /// Takes the connection apart: the client's end and the machine, where there is an attempt.
+    pub(crate) fn into_attempt(self) -> Option<(End, Box<Machine>)> {
+        match self.content.stage {
+            Stage::Probing(_) => None,
+            Stage::Following { client, machine } => Some((client, machine)),
+        }
+    }
+
+    /// Whether a segment opens another connection on the same endpoints.
+    pub(crate) fn is_reopened_by(&self, from: End, segment: &Segment<'_>) -> bool {
+        self.reassembly.is_reopened_by(from, segment)
+    }
+
+    /// Takes a segment.
+    pub(crate) fn segment(&mut self, from: End, at: Timestamp, segment: &Segment<'_>) -> Option<Conclusion> {
+        self.round_trip.segment(from, at, segment);
+        let Self { reassembly, content, .. } = self;
+        *content.seen.of_mut(from) = true;
+        content.opening_seen |= segment.syn;
+        let _ = reassembly.segment(from, at, segment, &mut |event| content.event(event));
+        content.conclusion
+    }
+
+    /// Delivers what is held back, at the end of the connection or of the capture.
+    pub(crate) fn flush(&mut self) -> Option<Conclusion> {
+        let Self { reassembly, content, .. } = self;
+        let _ = reassembly.flush(&mut |event| content.event(event));
+        content.conclusion
+    }
+}
+
+/// What the bytes of a connection are.
+#[derive(Debug)]
+struct Content {
+    stage: Stage,
+    strikes: u8,
+    /// Which ends a packet was seen of.
+    seen: PerEnd<bool>,
+    /// Whether a SYN was seen, so that the connection's first bytes are known.
+    opening_seen: bool,
+    conclusion: Option<Conclusion>,
+}
+
+impl Content {
+    fn event(&mut self, event: Event<'_>) -> ControlFlow<()> {
+        self.conclusion = match (&mut self.stage, event) {
+            (Stage::Probing(_), Event::Data { from, at, bytes }) => self.probe(from, at, bytes),
+            (Stage::Probing(probes), Event::Missing { from, .. }) => {
+                probes.of_mut(from).begun_before = true;
+                None
+            }
+            (Stage::Probing(_), Event::Close { .. } | Event::Reset { .. }) => Some(Conclusion::NotTls),
+            (Stage::Following { client, machine }, event) => follow(*client, machine, event),
+        };
+        match self.conclusion {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    fn probe(&mut self, from: End, at: Timestamp, bytes: &[u8]) -> Option<Conclusion> {
+        let Stage::Probing(probes) = &mut self.stage else { return None };
+        let probe = probes.of_mut(from);
+        let earlier = usize::from(probe.have);
+        if earlier == 0 {
+            probe.first_at = at;
+        }
+        for (slot, byte) in probe.bytes.iter_mut().skip(earlier).zip(bytes) {
+            *slot = *byte;
+            probe.have += 1;
+        }
+        probe.segments += 1;
+        let opening = detect::opening(probe.bytes.get(..usize::from(probe.have)).unwrap_or_default());
+        let probe = *probe;
+        match opening {
+            Opening::Undecided => None,
+            Opening::ClientHello => {
+                // Bytes held here from several earlier segments are handed over as one.
+                let uncounted = u32::from(probe.segments).saturating_sub(2);
+                let mut machine = Box::new(Machine::new(probe.first_at, uncounted));
+                if let Some(begun) = probe.bytes.get(..earlier).filter(|begun| !begun.is_empty()) {
+                    machine.data(Side::Client, probe.first_at, begun);
+                }
+                let verdict = machine.data(Side::Client, at, bytes);
+                self.stage = Stage::Following { client: from, machine };
+                verdict.map(Conclusion::Settled)
+            }
+            Opening::ServerHello => {
+                let reason = match (*self.seen.of(from.peer()), self.opening_seen) {
+                    (false, _) => IncompleteReason::OneSided,
+                    (true, true) => IncompleteReason::Gap,
+                    (true, false) => IncompleteReason::BeganLate,
+                };
+                let mut machine = Box::new(Machine::without_hello(probe.first_at, reason));
+                let begun = probe.bytes.get(..earlier).unwrap_or_default();
+                let verdict = machine
+                    .data(Side::Server, probe.first_at, begun)
+                    .or_else(|| machine.data(Side::Server, at, bytes));
+                self.stage = Stage::Following { client: from.peer(), machine };
+                verdict.map(Conclusion::Settled)
+            }
+            Opening::Other => {
+                self.strikes += 1;
+                let joined_late = !self.opening_seen || probe.begun_before;
+                if let Stage::Probing(probes) = &mut self.stage {
+                    *probes.of_mut(from) = Probe { begun_before: probe.begun_before, ..Probe::default() };
+                }
+                (!joined_late || self.strikes > MAX_STRIKES).then_some(Conclusion::NotTls)
+            }
+        }
+    }
+}
+
+fn follow(client: End, machine: &mut Machine, event: Event<'_>) -> Option<Conclusion> {
+    let side = |from: End| if from == client { Side::Client } else { Side::Server };
+    let verdict = match event {
+        Event::Data { from, at, bytes } => machine.data(side(from), at, bytes),
+        Event::Missing { from, length, truncated } => {
+            machine.missing(side(from), length, truncated);
+            None
+        }
+        Event::Close { from, at } => Some(machine.closed(side(from), at)),
+        Event::Reset { from, at } => Some(machine.reset(side(from), at)),
+    };
+    verdict.map(Conclusion::Settled)
+}

@@ -1,0 +1,476 @@
+//! The connections of one worker, within one bound.
+//!
+//! A connection under way owns its buffers; one that is settled, or carries no TLS, leaves a small mark that swallows
+//! its later packets at the cost of one look-up. Two bounds hold: the number of connections, and the bytes that those
+//! under way own. Over the first, the mark that was idle longest among a sample goes; over the second, the attempt
+//! that would have expired first. Both are counted.
+
+use super::connection::{Conclusion, Connection};
+use super::key::{End, FlowKey, PathId};
+use super::timer::{Entry, TICK, Wheel};
+use crate::decode::Segment;
+use crate::observation::IncompleteReason;
+use crate::time::Timestamp;
+use crate::tls::machine::Verdict;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+/// How long a connection without any attempt is remembered.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the mark of a settled connection swallows further packets after the last one.
+const MARK_SECONDS: u32 = 300;
+
+/// Clock ticks in which every mark is looked at once.
+const SWEEP_TICKS: usize = 1024;
+
+/// Marks looked at when one has to go.
+const EVICTION_SAMPLE: usize = 16;
+
+/// Bounds of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections remembered at the same time, settled ones included.
+    pub flows: usize,
+    /// Bytes that connections under way may own.
+    pub bytes: usize,
+    /// Silence after which an attempt has timed out.
+    pub handshake_timeout: Duration,
+}
+
+impl Limits {
+    /// Memory per remembered connection: its place in the table and its share of the index at the worst load.
+    pub const BYTES_PER_FLOW: usize = size_of::<Place>() + 12;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { flows: 262_144, bytes: 128 << 20, handshake_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// What the table gave up or found odd.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableCounts {
+    /// Marks and idle connections dropped for room among the flows.
+    pub evicted_flows: u64,
+    /// Connections under way dropped for room among the bytes.
+    pub evicted_bytes: u64,
+    /// Attempts that went on after they had been judged timed out.
+    pub late_completions: u64,
+    /// Segments under more distinct encapsulations than are told apart.
+    pub unplaced: u64,
+}
+
+/// A settled attempt on its way out.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) key: FlowKey,
+    pub(crate) connection: Box<Connection>,
+    pub(crate) verdict: Verdict,
+}
+
+/// What a place holds.
+#[derive(Debug)]
+enum State {
+    Vacant,
+    /// A connection under way.
+    Live(Box<Connection>),
+    /// Settled, or not TLS.
+    Done,
+    /// Judged timed out; the next payload shows that the verdict was early.
+    TimedOut,
+}
+
+#[derive(Debug)]
+struct Place {
+    key: FlowKey,
+    /// Seconds of the table's clock.
+    last_seen: u32,
+    state: State,
+}
+
+/// The connections of one worker.
+#[derive(Debug)]
+pub(crate) struct Table {
+    limits: Limits,
+    hasher: FixedState,
+    index: HashTable<u32>,
+    places: Vec<Place>,
+    vacant: Vec<u32>,
+    /// Where the search for old marks goes on.
+    hand: usize,
+    swept_tick: u64,
+    wheel: Wheel,
+    due: Vec<Entry>,
+    generation: u32,
+    booked_bytes: usize,
+    counts: TableCounts,
+    settled: Vec<Settled>,
+}
+
+/// A segment with what the table needs to know about it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) segment: &'a Segment<'a>,
+    /// Capture time.
+    pub(crate) at: Timestamp,
+    /// The table's clock: never runs backwards.
+    pub(crate) now: u64,
+    pub(crate) path: PathId,
+    pub(crate) interface: u16,
+}
+
+impl Table {
+    /// An empty table. `seed` keeps outsiders from choosing endpoints that collide; it never shows in the output.
+    pub(crate) fn new(limits: Limits, seed: u64) -> Self {
+        Self {
+            limits,
+            hasher: FixedState::with_seed(seed),
+            index: HashTable::new(),
+            places: Vec::new(),
+            vacant: Vec::new(),
+            hand: 0,
+            swept_tick: 0,
+            wheel: Wheel::new(),
+            due: Vec::new(),
+            generation: 0,
+            booked_bytes: 0,
+            counts: TableCounts::default(),
+            settled: Vec::new(),
+        }
+    }
+
+    /// Connections in the table.
+    pub(crate) fn flows(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Bytes that connections under way own.
+    pub(crate) fn live_bytes(&self) -> usize {
+        self.booked_bytes
+    }
+
+    pub(crate) fn counts(&self) -> TableCounts {
+        self.counts
+    }
+
+    /// Settled attempts since the last call.
+    pub(crate) fn take_settled(&mut self) -> std::vec::Drain<'_, Settled> {
+        self.settled.drain(..)
+    }
+
+    /// Takes a segment.
+    pub(crate) fn segment(&mut self, arrival: &Arrival<'_>) {
+        let (key, from) = FlowKey::of(arrival.segment, arrival.path);
+        let hash = self.hasher.hash_one(key);
+        let places = &self.places;
+        let found =
+            self.index.find(hash, |at| places.get(*at as usize).is_some_and(|place| place.key == key));
+        let Some(at) = found.copied() else {
+            self.first_segment(key, hash, from, arrival);
+            return;
+        };
+        let Some(place) = self.places.get_mut(at as usize) else { return };
+        place.last_seen = seconds(arrival.now);
+        let opens = arrival.segment.syn && arrival.segment.acknowledgment.is_none();
+        match &mut place.state {
+            State::Live(connection) if connection.is_reopened_by(from, arrival.segment) => {
+                self.give_up(at, arrival, from);
+                self.reopen(at, from, arrival);
+            }
+            State::Live(_) => {
+                self.expire_if_due(at, arrival.now);
+                self.live_segment(at, from, arrival);
+            }
+            State::Done | State::TimedOut | State::Vacant if opens => self.reopen(at, from, arrival),
+            State::TimedOut if arrival.segment.payload_length > 0 => {
+                self.counts.late_completions += 1;
+                place.state = State::Done;
+            }
+            State::Done | State::TimedOut | State::Vacant => {}
+        }
+    }
+
+    fn first_segment(&mut self, key: FlowKey, hash: u64, from: End, arrival: &Arrival<'_>) {
+        if arrival.segment.rst || (arrival.segment.fin && arrival.segment.payload_length == 0) {
+            // The last packets of a connection that is not known; nothing follows.
+            return;
+        }
+        if self.index.len() >= self.limits.flows {
+            self.drop_one_mark(arrival.at);
+        }
+        let place = Place { key, last_seen: seconds(arrival.now), state: State::Vacant };
+        let at = match self.vacant.pop() {
+            Some(at) => {
+                if let Some(slot) = self.places.get_mut(at as usize) {
+                    *slot = place;
+                }
+                at
+            }
+            None => {
+                let Ok(at) = u32::try_from(self.places.len()) else { return };
+                self.places.push(place);
+                at
+            }
+        };
+        let (places, hasher) = (&self.places, &self.hasher);
+        let rehash = |at: &u32| places.get(*at as usize).map_or(0, |place| hasher.hash_one(place.key));
+        self.index.insert_unique(hash, at, rehash);
+        self.reopen(at, from, arrival);
+    }
+
+    /// Begins to follow a connection in a place, and gives it its first segment.
+    fn reopen(&mut self, at: u32, from: End, arrival: &Arrival<'_>) {
+        self.generation = self.generation.wrapping_add(1);
+        let mut connection = Box::new(Connection::new(self.generation, arrival.interface, arrival.now));
+        connection.booked_bytes = connection.bytes();
+        self.booked_bytes += connection.booked_bytes;
+        let deadline = self.deadline(&connection);
+        self.wheel.insert(deadline, Entry { place: at, generation: self.generation });
+        if let Some(place) = self.places.get_mut(at as usize) {
+            place.state = State::Live(connection);
+        }
+        self.live_segment(at, from, arrival);
+    }
+
+    /// When a connection expires if nothing happens, on the table's clock.
+    fn deadline(&self, connection: &Connection) -> u64 {
+        let timeout =
+            if connection.machine().is_some() { self.limits.handshake_timeout } else { IDLE_TIMEOUT };
+        connection.idle_since.saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn live_segment(&mut self, at: u32, from: End, arrival: &Arrival<'_>) {
+        let Some(Place { state: State::Live(connection), .. }) = self.places.get_mut(at as usize) else {
+            return;
+        };
+        let progress = connection.machine().map(|machine| machine.last_progress());
+        let begun = progress.is_some();
+        let conclusion = connection.segment(from, arrival.at, arrival.segment);
+        if !begun || connection.machine().map(|machine| machine.last_progress()) != progress {
+            connection.idle_since = arrival.now;
+        }
+        if conclusion.is_none() {
+            // The timer entry of a connection without an attempt may lie a minute ahead.
+            let begins = !begun && connection.machine().is_some();
+            let generation = connection.generation;
+            let deadline = if begins { connection.idle_since } else { u64::MAX };
+            self.book(at);
+            if begins {
+                let timeout = u64::try_from(self.limits.handshake_timeout.as_nanos()).unwrap_or(u64::MAX);
+                self.wheel.insert(deadline.saturating_add(timeout), Entry { place: at, generation });
+            }
+            self.keep_within_bytes(arrival.at);
+            return;
+        }
+        self.conclude(at, conclusion, arrival.at);
+    }
+
+    /// Brings the books up to date with what a connection owns.
+    fn book(&mut self, at: u32) {
+        if let Some(Place { state: State::Live(connection), .. }) = self.places.get_mut(at as usize) {
+            let bytes = connection.bytes();
+            self.booked_bytes = self.booked_bytes + bytes - connection.booked_bytes;
+            connection.booked_bytes = bytes;
+        }
+    }
+
+    /// Settles a connection; only a mark stays.
+    fn conclude(&mut self, at: u32, conclusion: Option<Conclusion>, settled_at: Timestamp) {
+        let Some(place) = self.places.get_mut(at as usize) else { return };
+        let State::Live(connection) = std::mem::replace(&mut place.state, State::Done) else { return };
+        self.booked_bytes -= connection.booked_bytes;
+        if let Some(Conclusion::Settled(verdict)) = conclusion {
+            // What settles is the packet that is being handled, even where it only freed one held back.
+            let verdict = Verdict { at: verdict.at.max(settled_at), ..verdict };
+            self.settled.push(Settled { key: place.key, connection, verdict });
+        }
+    }
+
+    /// A new connection takes the endpoints of one that is under way.
+    fn give_up(&mut self, at: u32, arrival: &Arrival<'_>, from: End) {
+        let Some(Place { state: State::Live(connection), .. }) = self.places.get_mut(at as usize) else {
+            return;
+        };
+        // Whoever opens anew has given the old connection up.
+        let conclusion = connection.flush().or_else(|| {
+            let (machine, by) = (connection.machine()?, connection.side(from)?);
+            Some(Conclusion::Settled(machine.closed(by, arrival.at)))
+        });
+        self.conclude(at, conclusion, arrival.at);
+    }
+
+    /// Moves the clock on: connections whose deadline has passed expire, and a share of the marks is looked through
+    /// for old ones.
+    pub(crate) fn advance(&mut self, now: u64) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.advance(now, &mut due);
+        for entry in due.drain(..) {
+            if self.is_current(entry) && !self.expire_if_due(entry.place, now) {
+                self.put_back(entry);
+            }
+        }
+        self.due = due;
+        let tick = now / TICK;
+        if tick != self.swept_tick {
+            self.swept_tick = tick;
+            self.sweep(seconds(now));
+        }
+    }
+
+    /// Forgets marks that nothing has come for in a long time; a full round takes [`SWEEP_TICKS`] ticks.
+    fn sweep(&mut self, now: u32) {
+        let share = self.places.len() / SWEEP_TICKS + 1;
+        for _ in 0..share.min(self.places.len()) {
+            self.hand = (self.hand + 1) % self.places.len().max(1);
+            let old = self.places.get(self.hand).is_some_and(|place| {
+                matches!(place.state, State::Done | State::TimedOut)
+                    && now.saturating_sub(place.last_seen) > MARK_SECONDS
+            });
+            if old {
+                self.vacate(u32::try_from(self.hand).unwrap_or(u32::MAX));
+            }
+        }
+    }
+
+    fn is_current(&self, entry: Entry) -> bool {
+        let place = self.places.get(entry.place as usize);
+        place.is_some_and(|place| matches!(&place.state, State::Live(c) if c.generation == entry.generation))
+    }
+
+    fn put_back(&mut self, entry: Entry) {
+        if let Some(Place { state: State::Live(connection), .. }) = self.places.get(entry.place as usize) {
+            let deadline = self.deadline(connection);
+            self.wheel.insert(deadline, entry);
+        }
+    }
+
+    /// Expires a connection whose deadline has passed; tells whether it is gone.
+    fn expire_if_due(&mut self, at: u32, now: u64) -> bool {
+        let Some(Place { state: State::Live(connection), .. }) = self.places.get(at as usize) else {
+            return true;
+        };
+        if now < self.deadline(connection) {
+            return false;
+        }
+        self.expire(at)
+    }
+
+    fn expire(&mut self, at: u32) -> bool {
+        let timeout = self.limits.handshake_timeout;
+        let Some(Place { state: State::Live(connection), .. }) = self.places.get_mut(at as usize) else {
+            return true;
+        };
+        let before = connection.machine().map(|machine| machine.last_progress());
+        let conclusion = connection.flush();
+        let Some(progress) = connection.machine().map(|machine| machine.last_progress()) else {
+            // An idle connection may yet begin a handshake: it must not leave a mark that swallows it.
+            self.conclude(at, conclusion, Timestamp::default());
+            self.vacate(at);
+            return true;
+        };
+        let timed_out_at = progress.plus(timeout);
+        if conclusion.is_none() && before != Some(progress) {
+            // What was held back went on later than was known.
+            let later = before.and_then(|before| progress.since(before)).unwrap_or_default();
+            connection.idle_since += u64::try_from(later.as_nanos()).unwrap_or(u64::MAX);
+            self.book(at);
+            return false;
+        }
+        let silent = conclusion.is_none();
+        let conclusion = conclusion
+            .or_else(|| connection.machine().map(|m| Conclusion::Settled(m.timed_out(timed_out_at))));
+        self.conclude(at, conclusion, timed_out_at);
+        if silent && let Some(place) = self.places.get_mut(at as usize) {
+            place.state = State::TimedOut;
+        }
+        true
+    }
+
+    /// Drops attempts that would expire first until the byte bound holds.
+    fn keep_within_bytes(&mut self, at: Timestamp) {
+        while self.booked_bytes > self.limits.bytes {
+            let Some(entry) = self.wheel.take_oldest() else { return };
+            if !self.is_current(entry) {
+                continue;
+            }
+            self.counts.evicted_bytes += 1;
+            self.abandon(entry.place, at, IncompleteReason::Evicted);
+        }
+    }
+
+    fn abandon(&mut self, at: u32, when: Timestamp, reason: IncompleteReason) {
+        let Some(Place { state: State::Live(connection), .. }) = self.places.get(at as usize) else { return };
+        let conclusion =
+            connection.machine().map(|machine| Conclusion::Settled(machine.abandoned(when, reason)));
+        self.conclude(at, conclusion, when);
+    }
+
+    /// Makes room for one more connection: of a sample of marks the one idle longest goes, and where the sample holds
+    /// none, the attempt that would expire first.
+    fn drop_one_mark(&mut self, when: Timestamp) {
+        let mut oldest: Option<(u32, u32)> = None;
+        let mut looked_at = 0;
+        for step in 0..self.places.len().min(4 * EVICTION_SAMPLE) {
+            let at = (self.hand + step) % self.places.len();
+            let Some(place) = self.places.get(at) else { break };
+            if matches!(place.state, State::Done | State::TimedOut) {
+                let candidate = (place.last_seen, u32::try_from(at).unwrap_or(u32::MAX));
+                oldest = Some(oldest.map_or(candidate, |known| known.min(candidate)));
+                looked_at += 1;
+            }
+            if looked_at == EVICTION_SAMPLE {
+                break;
+            }
+        }
+        self.hand = (self.hand + EVICTION_SAMPLE) % self.places.len().max(1);
+        self.counts.evicted_flows += 1;
+        match oldest {
+            Some((_, at)) => self.vacate(at),
+            None => {
+                while let Some(entry) = self.wheel.take_oldest() {
+                    if self.is_current(entry) {
+                        self.abandon(entry.place, when, IncompleteReason::Evicted);
+                        self.vacate(entry.place);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn vacate(&mut self, at: u32) {
+        let Some(place) = self.places.get_mut(at as usize) else { return };
+        let hash = self.hasher.hash_one(place.key);
+        place.state = State::Vacant;
+        if let Ok(entry) = self.index.find_entry(hash, |other| *other == at) {
+            entry.remove();
+        }
+        self.vacant.push(at);
+    }
+
+    /// Settles everything at the end of the capture, whose last packet came at `at`.
+    pub(crate) fn finish(&mut self, at: Timestamp) {
+        for place in 0..u32::try_from(self.places.len()).unwrap_or(u32::MAX) {
+            let Some(Place { state: State::Live(connection), .. }) = self.places.get_mut(place as usize)
+            else {
+                continue;
+            };
+            match connection.flush() {
+                Some(conclusion) => self.conclude(place, Some(conclusion), at),
+                None => self.abandon(place, at, IncompleteReason::EndedEarly),
+            }
+        }
+        let (limits, seed) = (self.limits, self.hasher.clone());
+        let (counts, settled) = (self.counts, std::mem::take(&mut self.settled));
+        *self = Self { hasher: seed, counts, settled, generation: self.generation, ..Self::new(limits, 0) };
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "136 years of capture before it wraps")]
+const fn seconds(now: u64) -> u32 {
+    (now / 1_000_000_000) as u32
+}

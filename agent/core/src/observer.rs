@@ -1,0 +1,276 @@
+//! Packets in, observations out: the rooms of this crate joined.
+
+use crate::decode::{LinkType, Skip, decode};
+use crate::flow::connection::Connection;
+use crate::flow::key::{End, FlowKey, PathId, Paths};
+use crate::flow::table::{Arrival, Limits, Settled, Table, TableCounts};
+use crate::local::LocalNetworks;
+use crate::observation::{CaptureFacts, GroupFacts, Observation, Protocol, SCHEMA, Timing, Transport};
+use crate::order::Order;
+use crate::time::Timestamp;
+use crate::tls::machine::Verdict;
+use std::sync::Arc;
+
+/// A step back of the capture clock beyond this rebases it; a smaller one is disorder.
+const REBASE_NANOS: u64 = 1_000_000_000;
+
+/// Settings of an observer.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Bounds of the connection table.
+    pub limits: Limits,
+    /// Addresses of this host, for the vantage.
+    pub local: LocalNetworks,
+    /// Seed of the connection table's hash. It never shows in the output.
+    pub hash_seed: u64,
+}
+
+/// A captured packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// How its first bytes are framed.
+    pub link: LinkType,
+    /// When it was captured.
+    pub at: Timestamp,
+    /// Where, as [`Observer::interface`] numbered it.
+    pub interface: InterfaceId,
+    /// The captured bytes.
+    pub bytes: &'a [u8],
+    /// Length on the wire, at least `bytes.len()`.
+    pub wire_length: usize,
+}
+
+/// Number of an interface within an observer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct InterfaceId(u16);
+
+/// What became of the packets so far, and what else an observer has to say of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Packets that held a segment.
+    pub used: u64,
+    /// Packets passed by, by [`Skip::index`].
+    pub skipped: [u64; Skip::ALL.len()],
+    /// Bytes on the wire of all packets.
+    pub bytes: u64,
+    /// Steps back of the capture clock by more than a second.
+    pub clock_steps: u64,
+    /// Connections in the table.
+    pub flows: usize,
+    /// Bytes that unfinished handshakes hold.
+    pub buffered: usize,
+    /// What the table gave up or found odd.
+    pub table: TableCounts,
+}
+
+/// Follows every connection of a capture.
+#[derive(Debug)]
+pub struct Observer {
+    local: LocalNetworks,
+    table: Table,
+    paths: Paths,
+    order: Order,
+    interfaces: Vec<Option<Arc<str>>>,
+    health: Health,
+    /// Latest capture time, in the epoch since the last rebase.
+    latest: Timestamp,
+    /// The table's clock less the capture's: grows with each step back, so that the table's never goes back.
+    ahead: u64,
+    /// Observations that the last rebase or the end set free are all due.
+    all_due: bool,
+}
+
+impl Observer {
+    /// An observer without any connection.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            local: settings.local,
+            table: Table::new(settings.limits, settings.hash_seed),
+            paths: Paths::default(),
+            order: Order::default(),
+            interfaces: Vec::new(),
+            health: Health::default(),
+            latest: Timestamp::default(),
+            ahead: 0,
+            all_due: false,
+        }
+    }
+
+    /// The number of an interface; `None` stands for packets without a known one.
+    pub fn interface(&mut self, name: Option<&str>) -> InterfaceId {
+        let known = self.interfaces.iter().position(|interface| interface.as_deref() == name);
+        let at = known.unwrap_or_else(|| {
+            self.interfaces.push(name.map(Arc::from));
+            self.interfaces.len() - 1
+        });
+        InterfaceId(u16::try_from(at).unwrap_or(u16::MAX))
+    }
+
+    /// Takes the next packet of the capture.
+    pub fn packet(&mut self, packet: &Packet<'_>) {
+        self.health.bytes += packet.wire_length as u64;
+        let now = self.clock(packet.at);
+        let segment = match decode(packet.link, packet.bytes, packet.wire_length) {
+            Ok(segment) => segment,
+            Err(skip) => {
+                self.count_skip(skip);
+                return;
+            }
+        };
+        let Some(path) = self.paths.number(&segment.encapsulation) else {
+            self.count_skip(Skip::TooDeep);
+            return;
+        };
+        self.health.used += 1;
+        let interface = packet.interface.0;
+        self.table.segment(&Arrival { segment: &segment, at: packet.at, now, path, interface });
+        self.collect();
+    }
+
+    fn count_skip(&mut self, skip: Skip) {
+        if let Some(count) = self.health.skipped.get_mut(skip.index()) {
+            *count += 1;
+        }
+    }
+
+    /// Tells that capture time has reached `now` although no packet came.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.clock(now);
+    }
+
+    /// Moves the clock to `at`, and expires what that passes. Returns the table's time.
+    fn clock(&mut self, at: Timestamp) -> u64 {
+        if at < self.latest {
+            let back = self.latest.as_nanos() - at.as_nanos();
+            if back <= REBASE_NANOS {
+                return self.latest.as_nanos().saturating_add(self.ahead);
+            }
+            self.health.clock_steps += 1;
+            self.ahead = self.ahead.saturating_add(back);
+            self.all_due = true;
+        }
+        self.latest = at;
+        let now = at.as_nanos().saturating_add(self.ahead);
+        self.table.advance(now);
+        self.collect();
+        now
+    }
+
+    /// Settles everything at the end of the capture. Packets may follow; they begin anew.
+    pub fn finish(&mut self) {
+        self.table.finish(self.latest);
+        self.collect();
+        self.all_due = true;
+    }
+
+    /// The next observation in the order of their ends, once nothing earlier can come.
+    pub fn next_observation(&mut self) -> Option<Box<Observation>> {
+        let next = self.order.pop((!self.all_due).then_some(self.latest));
+        self.all_due &= next.is_some();
+        next
+    }
+
+    /// Figures about the observer itself.
+    pub fn health(&self) -> Health {
+        Health {
+            flows: self.table.flows(),
+            buffered: self.table.live_bytes(),
+            table: self.table.counts(),
+            ..self.health.clone()
+        }
+    }
+
+    fn collect(&mut self) {
+        for Settled { key, connection, verdict } in self.table.take_settled() {
+            let context = Context { local: &self.local, paths: &self.paths, interfaces: &self.interfaces };
+            if let Some(observation) = context.observation(key, *connection, verdict) {
+                self.order.push(observation);
+            }
+        }
+    }
+}
+
+/// What an observation takes from beyond its connection.
+struct Context<'a> {
+    local: &'a LocalNetworks,
+    paths: &'a Paths,
+    interfaces: &'a [Option<Arc<str>>],
+}
+
+impl Context<'_> {
+    fn observation(&self, key: FlowKey, connection: Connection, verdict: Verdict) -> Option<Observation> {
+        let one_sided = connection.one_sided();
+        let (tcp_rtt, interface) = (connection.round_trip(), connection.interface);
+        let (client_end, machine) = connection.into_attempt()?;
+        let verdict = machine.tempered(verdict, one_sided.is_some());
+        let facts = machine.into_facts();
+        let (client, server) = (key.endpoint(client_end), key.endpoint(client_end.peer()));
+        Some(Observation {
+            schema: SCHEMA,
+            id: attempt_id(key, client_end, facts.start),
+            protocol: Protocol::Tls,
+            transport: Transport::Tcp,
+            start: facts.start,
+            end: verdict.at,
+            client,
+            server,
+            vantage: self.local.vantage(client.address, server.address),
+            interface: self.interfaces.get(usize::from(interface)).cloned().flatten(),
+            tunnel: if key.path() == PathId::default() {
+                Vec::new()
+            } else {
+                self.paths.describe(key.path())
+            },
+            upgraded_from: None,
+            server_name: facts.server_name,
+            client_hello: facts.client_hello,
+            server_groups: None,
+            hello_retry: facts.hello_retry,
+            version: facts.version,
+            cipher_suite: facts.cipher_suite,
+            quic_version: None,
+            alpn: facts.alpn,
+            group: facts.group.map(GroupFacts::from),
+            dhe_bits: facts.dhe_bits,
+            key_exchange: facts.key_exchange,
+            key_exchange_class: facts.key_exchange_class,
+            pq_reason: None,
+            certificates: facts.certificates,
+            client_certificates: facts.client_certificates,
+            certificate_verify: None,
+            server_flight: facts.server_flight,
+            alerts: facts.alerts,
+            outcome: verdict.outcome,
+            outcome_evidence: verdict.evidence,
+            incomplete_reason: verdict.incomplete,
+            failure: verdict.failure,
+            fallback_of: None,
+            timing: Timing {
+                tcp_rtt,
+                hello_retry: facts.hello_retry_after,
+                server_hello: facts.server_hello_after,
+                client_encrypted: facts.client_encrypted_after,
+            },
+            path: None,
+            capture: CaptureFacts {
+                missing_bytes: facts.missing_bytes,
+                truncated: facts.truncated,
+                one_sided,
+            },
+            decrypted: None,
+        })
+    }
+}
+
+/// A name made of what no two attempts of a run share: the start and the endpoints (FNV-1a, 64 bits).
+fn attempt_id(key: FlowKey, client: End, start: Timestamp) -> String {
+    let (low, high) = (key.endpoint(client), key.endpoint(client.peer()));
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    for endpoint in [low, high] {
+        crate::decode::Address::from(endpoint.address).0.into_iter().for_each(&mut add);
+        endpoint.port.to_be_bytes().into_iter().for_each(&mut add);
+    }
+    key.path().0.to_be_bytes().into_iter().for_each(&mut add);
+    format!("{:x}-{hash:016x}", start.as_nanos())
+}

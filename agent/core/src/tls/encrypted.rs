@@ -1,0 +1,302 @@
+//! What can be told of a TLS 1.3 handshake after the ServerHello, where every message is encrypted.
+//!
+//! Record lengths tell more than one may expect. An alert is two bytes, and no handshake message is that short; so a
+//! record of an alert's size in place of a flight is an alert. A Finished is a hash and its header; so a client whose
+//! first record has exactly that size sent no certificate, and nothing is left for the server to refuse.
+
+use super::server_hello::ServerHello;
+use crate::iana::CipherSuite;
+use crate::observation::{Evidence, FailureCause, IncompleteReason, Phase, ServerFlight, Side};
+use crate::time::Timestamp;
+
+/// Record lengths that follow from the cipher suite (RFC 8446 section 5.2: content, one byte of type, tag).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RecordSizes {
+    alert: u16,
+    finished: u16,
+}
+
+impl RecordSizes {
+    fn of(suite: Option<CipherSuite>) -> Self {
+        let (hash, tag) = match suite {
+            Some(CipherSuite(0x1302)) => (48, 16),
+            // TLS_AES_128_CCM_8_SHA256
+            Some(CipherSuite(0x1305)) => (32, 8),
+            _ => (32, 16),
+        };
+        Self { alert: 2 + 1 + tag, finished: 4 + hash + 1 + tag }
+    }
+}
+
+/// The client's answer as far as its record lengths tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClientFlight {
+    /// Nothing yet.
+    Awaited,
+    /// One record of an alert's size, and nothing else.
+    AlertSized,
+    /// Records too short for a Finished: an empty certificate, the end of early data.
+    Begun,
+    /// A record that can hold the Finished, beside something that the server may still refuse.
+    AwaitingServer,
+}
+
+/// What a record or an end says about the attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    Completed(Evidence),
+    Failed { cause: FailureCause, after: Phase, by: Side, evidence: Evidence },
+    Incomplete(IncompleteReason),
+}
+
+/// A TLS 1.3 handshake after its final ServerHello.
+#[derive(Debug)]
+pub(super) struct Encrypted {
+    pub(super) server_hello: ServerHello,
+    sizes: RecordSizes,
+    early_data: bool,
+    server_flight: ServerFlight,
+    /// Holes make the flight's sizes unknown.
+    flight_is_whole: bool,
+    server_has_sent: bool,
+    server_alert_sized: bool,
+    client: ClientFlight,
+    client_is_whole: bool,
+    /// First byte of the client's first encrypted record.
+    pub(super) client_encrypted_at: Option<Timestamp>,
+}
+
+impl Encrypted {
+    pub(super) fn new(server_hello: ServerHello, early_data: bool) -> Self {
+        Self {
+            sizes: RecordSizes::of(server_hello.cipher_suite),
+            server_hello,
+            early_data,
+            server_flight: ServerFlight::default(),
+            flight_is_whole: true,
+            server_has_sent: false,
+            server_alert_sized: false,
+            client: ClientFlight::Awaited,
+            client_is_whole: true,
+            client_encrypted_at: None,
+        }
+    }
+
+    /// The server's flight, where no hole lies in it. With early data the client's records begin before the flight
+    /// is over, so its end is not known.
+    pub(super) fn flight(&self) -> Option<ServerFlight> {
+        (self.flight_is_whole && !self.early_data).then(|| self.server_flight.clone())
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.client {
+            ClientFlight::AwaitingServer => Phase::ClientFlight,
+            _ if self.server_has_sent => Phase::ServerFlight,
+            _ => Phase::ServerHello,
+        }
+    }
+
+    /// Whether only the server's answer to the client's flight is awaited; more from the client is no progress.
+    pub(super) fn awaits_server(&self) -> bool {
+        self.client == ClientFlight::AwaitingServer
+    }
+
+    /// An encrypted record begins.
+    pub(super) fn record_begins(&mut self, from: Side, at: Timestamp) {
+        if from == Side::Client {
+            self.client_encrypted_at.get_or_insert(at);
+        }
+    }
+
+    /// An encrypted record with a body of `length` bytes is over.
+    pub(super) fn record_ends(&mut self, from: Side, length: u16) -> Option<Judgement> {
+        match from {
+            Side::Server => self.server_record(length),
+            Side::Client => self.client_record(length),
+        }
+    }
+
+    fn server_record(&mut self, length: u16) -> Option<Judgement> {
+        self.server_has_sent = true;
+        if self.client_encrypted_at.is_none() {
+            self.server_flight.bytes += u64::from(length);
+            if self.server_flight.records.len() < ServerFlight::MAX_RECORDS {
+                self.server_flight.records.push(length);
+            }
+        }
+        self.server_alert_sized = length == self.sizes.alert;
+        let answers = self.client == ClientFlight::AwaitingServer && length > self.sizes.alert;
+        answers.then_some(Judgement::Completed(Evidence::Inferred))
+    }
+
+    fn client_record(&mut self, length: u16) -> Option<Judgement> {
+        if !self.server_has_sent && self.flight_is_whole {
+            // Early data that was under way before the ServerHello; no Finished can come yet.
+            return None;
+        }
+        let exact = length == self.sizes.finished;
+        if self.early_data {
+            // Early data of any size may still come; only a record of exactly Finished's size stands out.
+            if exact {
+                self.client = ClientFlight::AwaitingServer;
+            }
+            return None;
+        }
+        match self.client {
+            ClientFlight::Awaited if exact && self.client_is_whole => {
+                return Some(Judgement::Completed(Evidence::Inferred));
+            }
+            ClientFlight::Awaited if length == self.sizes.alert => self.client = ClientFlight::AlertSized,
+            _ if length >= self.sizes.finished => self.client = ClientFlight::AwaitingServer,
+            ClientFlight::Awaited | ClientFlight::AlertSized => self.client = ClientFlight::Begun,
+            ClientFlight::Begun | ClientFlight::AwaitingServer => {}
+        }
+        None
+    }
+
+    /// Bytes of `from` are not in the capture.
+    pub(super) fn hole(&mut self, from: Side) {
+        match from {
+            Side::Server if self.client_encrypted_at.is_none() => self.flight_is_whole = false,
+            Side::Server => {}
+            Side::Client => self.client_is_whole = false,
+        }
+    }
+
+    /// What an end by `cause` (close, reset or silence) says. `by` is who brought it about.
+    pub(super) fn ended(&self, cause: FailureCause, by: Side, evidence: Evidence) -> Judgement {
+        let alert = |by| Judgement::Failed {
+            cause: FailureCause::EncryptedAlert,
+            after: self.phase(),
+            by,
+            evidence: Evidence::Inferred,
+        };
+        match self.client {
+            ClientFlight::AlertSized => alert(Side::Client),
+            ClientFlight::AwaitingServer => Judgement::Incomplete(IncompleteReason::Ambiguous),
+            ClientFlight::Awaited | ClientFlight::Begun if self.server_alert_sized => alert(Side::Server),
+            ClientFlight::Awaited | ClientFlight::Begun => {
+                Judgement::Failed { cause, after: self.phase(), by, evidence }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iana::ProtocolVersion;
+
+    fn after_hello(early_data: bool) -> Encrypted {
+        let server_hello = ServerHello {
+            version: ProtocolVersion::TLS_1_3,
+            cipher_suite: Some(CipherSuite(0x1301)),
+            is_retry: false,
+            group: None,
+            selects_psk: false,
+            alpn: None,
+            session_id: Vec::new(),
+        };
+        Encrypted::new(server_hello, early_data)
+    }
+
+    fn record(state: &mut Encrypted, from: Side, length: u16) -> Option<Judgement> {
+        state.record_begins(from, Timestamp::from_nanos(1));
+        state.record_ends(from, length)
+    }
+
+    fn closed(state: &Encrypted, by: Side) -> Judgement {
+        state.ended(FailureCause::Closed, by, Evidence::Seen)
+    }
+
+    const COMPLETED: Option<Judgement> = Some(Judgement::Completed(Evidence::Inferred));
+
+    #[test]
+    fn a_lone_finished_completes() {
+        let mut state = after_hello(false);
+        assert_eq!(record(&mut state, Side::Server, 900), None);
+        assert_eq!(record(&mut state, Side::Client, 53), COMPLETED);
+        assert_eq!(state.flight().unwrap().records, [900]);
+    }
+
+    #[test]
+    fn an_alert_in_place_of_the_finished_is_a_failure_once_the_connection_ends() {
+        let mut state = after_hello(false);
+        record(&mut state, Side::Server, 900);
+        assert_eq!(record(&mut state, Side::Client, 19), None);
+        let Judgement::Failed { cause, after, by, evidence } = closed(&state, Side::Server) else { panic!() };
+        assert_eq!((cause, after), (FailureCause::EncryptedAlert, Phase::ServerFlight));
+        assert_eq!((by, evidence), (Side::Client, Evidence::Inferred));
+    }
+
+    #[test]
+    fn a_client_certificate_waits_for_the_servers_answer() {
+        let mut state = after_hello(false);
+        record(&mut state, Side::Server, 900);
+        for length in [1200, 120, 53] {
+            assert_eq!(record(&mut state, Side::Client, length), None);
+        }
+        assert_eq!(closed(&state, Side::Client), Judgement::Incomplete(IncompleteReason::Ambiguous));
+        assert_eq!(record(&mut state, Side::Server, 19), None);
+        assert_eq!(closed(&state, Side::Server), Judgement::Incomplete(IncompleteReason::Ambiguous));
+        assert_eq!(record(&mut state, Side::Server, 240), COMPLETED);
+    }
+
+    #[test]
+    fn an_empty_client_certificate_may_be_refused_too() {
+        let mut state = after_hello(false);
+        record(&mut state, Side::Server, 900);
+        record(&mut state, Side::Client, 25);
+        assert_eq!(record(&mut state, Side::Client, 53), None);
+    }
+
+    #[test]
+    fn a_server_that_breaks_off_with_an_alert_is_named() {
+        let mut state = after_hello(false);
+        record(&mut state, Side::Server, 19);
+        assert!(matches!(
+            closed(&state, Side::Server),
+            Judgement::Failed { cause: FailureCause::EncryptedAlert, by: Side::Server, .. }
+        ));
+    }
+
+    #[test]
+    fn early_data_is_no_finished() {
+        let mut state = after_hello(true);
+        record(&mut state, Side::Server, 120);
+        for length in [600, 900, 21] {
+            assert_eq!(record(&mut state, Side::Client, length), None);
+        }
+        assert_eq!(record(&mut state, Side::Server, 300), None);
+        assert_eq!(record(&mut state, Side::Client, 53), None);
+        assert_eq!(record(&mut state, Side::Server, 300), COMPLETED);
+        assert_eq!(state.flight(), None);
+    }
+
+    #[test]
+    fn a_hole_takes_the_flights_sizes_but_not_the_verdict() {
+        let mut state = after_hello(false);
+        state.hole(Side::Server);
+        assert_eq!(record(&mut state, Side::Client, 53), COMPLETED);
+        assert_eq!(state.flight(), None);
+    }
+
+    #[test]
+    fn a_hole_before_the_clients_finished_may_hide_a_certificate() {
+        let mut state = after_hello(false);
+        record(&mut state, Side::Server, 900);
+        state.hole(Side::Client);
+        assert_eq!(record(&mut state, Side::Client, 53), None);
+        assert_eq!(record(&mut state, Side::Server, 300), COMPLETED);
+    }
+
+    #[test]
+    fn listed_records_are_bounded() {
+        let mut state = after_hello(false);
+        for _ in 0..100 {
+            record(&mut state, Side::Server, 16_000);
+        }
+        let flight = state.flight().unwrap();
+        assert_eq!((flight.records.len(), flight.bytes), (ServerFlight::MAX_RECORDS, 1_600_000));
+    }
+}

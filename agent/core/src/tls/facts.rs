@@ -1,0 +1,161 @@
+//! From a settled machine to the fields of an observation.
+
+use super::client_hello::ClientHello;
+use super::legacy::KeyExchangeParameters;
+use super::machine::{Machine, Step};
+use super::server_hello::ServerHello;
+use crate::iana::{CipherSuite, Group, KeyExchangeClass, ProtocolVersion};
+use crate::observation::{Alert, Certificates, ClientHelloFacts, HelloRetry, KeyExchange, ServerFlight};
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// What a machine knows of its attempt, verdict apart.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) start: Timestamp,
+    pub(crate) server_name: Option<String>,
+    pub(crate) client_hello: ClientHelloFacts,
+    pub(crate) hello_retry: Option<HelloRetry>,
+    pub(crate) version: Option<ProtocolVersion>,
+    pub(crate) cipher_suite: Option<CipherSuite>,
+    pub(crate) alpn: Option<String>,
+    pub(crate) group: Option<Group>,
+    pub(crate) dhe_bits: Option<u32>,
+    pub(crate) key_exchange: Option<KeyExchange>,
+    pub(crate) key_exchange_class: Option<KeyExchangeClass>,
+    pub(crate) certificates: Option<Certificates>,
+    pub(crate) client_certificates: Option<Certificates>,
+    pub(crate) server_flight: Option<ServerFlight>,
+    pub(crate) alerts: Vec<Alert>,
+    pub(crate) hello_retry_after: Option<Duration>,
+    pub(crate) server_hello_after: Option<Duration>,
+    pub(crate) client_encrypted_after: Option<Duration>,
+    pub(crate) missing_bytes: u64,
+    pub(crate) truncated: bool,
+}
+
+/// What follows from the final ServerHello.
+#[derive(Default)]
+struct Negotiated<'a> {
+    hello: Option<&'a ServerHello>,
+    group: Option<Group>,
+    dhe_bits: Option<u32>,
+    key_exchange: Option<KeyExchange>,
+    client_encrypted_at: Option<Timestamp>,
+}
+
+impl<'a> Negotiated<'a> {
+    fn of(step: &'a Step) -> Self {
+        match step {
+            Step::FirstHello | Step::Answer | Step::SecondHello | Step::FinalAnswer => Self::default(),
+            Step::Encrypted(state) => {
+                let hello = &state.server_hello;
+                let key_exchange = match (hello.group, hello.selects_psk) {
+                    (Some(_), false) => Some(KeyExchange::Ephemeral),
+                    (Some(_), true) => Some(KeyExchange::PskEphemeral),
+                    (None, true) => Some(KeyExchange::Psk),
+                    (None, false) => None,
+                };
+                Self {
+                    hello: Some(hello),
+                    group: hello.group,
+                    dhe_bits: None,
+                    key_exchange,
+                    client_encrypted_at: state.client_encrypted_at,
+                }
+            }
+            Step::Legacy(state) => {
+                let (group, dhe_bits) = match state.parameters {
+                    Some(KeyExchangeParameters::Named(group)) => (Some(group), None),
+                    Some(KeyExchangeParameters::FiniteField { bits }) => (None, Some(bits)),
+                    Some(KeyExchangeParameters::Other) | None => (None, None),
+                };
+                Self {
+                    hello: Some(&state.server_hello),
+                    group,
+                    dhe_bits,
+                    key_exchange: state.key_exchange(),
+                    client_encrypted_at: state.client_encrypted_at,
+                }
+            }
+        }
+    }
+
+    fn class(&self) -> Option<KeyExchangeClass> {
+        Some(match self.key_exchange? {
+            KeyExchange::Psk | KeyExchange::Resumed => KeyExchangeClass::None,
+            KeyExchange::StaticRsa => KeyExchangeClass::Classical,
+            KeyExchange::Ephemeral | KeyExchange::PskEphemeral | KeyExchange::Anonymous => {
+                self.group.map_or(KeyExchangeClass::Classical, Group::class)
+            }
+        })
+    }
+}
+
+impl Machine {
+    /// Everything that was learnt, for the record.
+    pub(crate) fn into_facts(self) -> Facts {
+        let opening = &self.opening;
+        let hello = opening.hello.as_ref();
+        let negotiated = Negotiated::of(&self.step);
+        let retry = self.retry.as_ref();
+        let answer = negotiated.hello.or(retry.map(|retry| &retry.request));
+        let chosen_at = negotiated.hello.and(self.server_hello_at);
+        // With early data the client's first encrypted record precedes its Finished by any length of time.
+        let early_data = hello.is_some_and(ClientHello::offers_early_data);
+        let encrypted_at = negotiated.client_encrypted_at.filter(|_| !early_data);
+        Facts {
+            start: opening.start,
+            server_name: hello.and_then(ClientHello::server_name),
+            client_hello: self.hello_facts(),
+            hello_retry: retry.map(|retry| HelloRetry { group: retry.request.group }),
+            version: answer.map(|answer| answer.version),
+            cipher_suite: negotiated.hello.and_then(|hello| hello.cipher_suite),
+            alpn: negotiated.hello.and_then(|hello| hello.alpn.clone()),
+            group: negotiated.group,
+            dhe_bits: negotiated.dhe_bits,
+            key_exchange: negotiated.key_exchange,
+            key_exchange_class: negotiated.class(),
+            hello_retry_after: since(retry.map(|retry| retry.at), opening.complete_at),
+            server_hello_after: since(chosen_at, opening.complete_at),
+            client_encrypted_after: since(encrypted_at, hello.map(|_| opening.start)),
+            missing_bytes: self.missing_bytes,
+            truncated: self.truncated,
+            certificates: match &self.step {
+                Step::Legacy(state) => state.certificates.clone(),
+                _ => None,
+            },
+            client_certificates: match &self.step {
+                Step::Legacy(state) => state.client_certificates.clone(),
+                _ => None,
+            },
+            server_flight: match &self.step {
+                Step::Encrypted(state) => state.flight(),
+                _ => None,
+            },
+            alerts: self.alerts,
+        }
+    }
+
+    fn hello_facts(&self) -> ClientHelloFacts {
+        let Some(hello) = self.opening.hello.as_ref() else { return ClientHelloFacts::default() };
+        ClientHelloFacts {
+            versions: Some(hello.versions()),
+            groups: Some(hello.groups()),
+            key_shares: Some(hello.key_shares()),
+            signature_schemes: Some(hello.signature_schemes()),
+            alpn: Some(hello.alpn()),
+            length: Some(hello.length()),
+            records: Some(self.opening.records),
+            segments: Some(self.opening.segments),
+            psk_offered: Some(hello.offers_psk()),
+            early_data: Some(hello.offers_early_data()),
+            ech: Some(hello.has_ech()),
+            ja4: None,
+        }
+    }
+}
+
+fn since(late: Option<Timestamp>, early: Option<Timestamp>) -> Option<Duration> {
+    late?.since(early?)
+}

@@ -1,0 +1,601 @@
+//! The handshake machine: stream bytes of both directions in, a verdict out.
+//!
+//! Events come in causal order: what a side sends in answer to something is delivered after that something. The
+//! machine takes no part in the handshake: odd traffic is data, holes are told and change a verdict only where it
+//! rests on them.
+
+use super::client_hello::{ClientHello, HelloReader};
+use super::encrypted::{Encrypted, Judgement};
+use super::legacy::{CertificateReader, KEY_EXCHANGE_PREFIX, KeyExchangeParameters};
+use super::legacy_flight::Legacy;
+use super::message::{MessageHeader, MessageReader, MessageType, Part};
+use super::record::{ContentType, Hole, Piece, RecordHeader, RecordReader};
+use super::server_hello::ServerHello;
+use crate::iana::AlertDescription;
+use crate::observation::{
+    Alert, Certificates, Evidence, Failure, FailureCause, IncompleteReason, Outcome, Phase, Side,
+};
+use crate::time::Timestamp;
+
+/// Alerts that are listed one by one.
+const MAX_ALERTS: usize = 16;
+
+/// Bytes kept of a ServerHello; the largest real ones are under 2 KB.
+const MAX_SERVER_HELLO: usize = 16 * 1024;
+
+/// How an attempt ended, and when that was settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) at: Timestamp,
+    pub(crate) outcome: Outcome,
+    pub(crate) evidence: Evidence,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) incomplete: Option<IncompleteReason>,
+}
+
+impl Verdict {
+    fn completed(at: Timestamp, evidence: Evidence) -> Self {
+        Self { at, outcome: Outcome::Completed, evidence, failure: None, incomplete: None }
+    }
+
+    fn failed(at: Timestamp, failure: Failure) -> Self {
+        Self {
+            at,
+            outcome: Outcome::Failed,
+            evidence: failure.evidence,
+            failure: Some(failure),
+            incomplete: None,
+        }
+    }
+
+    fn incomplete(at: Timestamp, reason: IncompleteReason) -> Self {
+        Self {
+            at,
+            outcome: Outcome::Incomplete,
+            evidence: Evidence::Seen,
+            failure: None,
+            incomplete: Some(reason),
+        }
+    }
+}
+
+/// The message body that a direction stands in.
+#[derive(Debug)]
+enum Body {
+    Hello(Box<HelloReader>),
+    /// The first bytes of the body, up to a bound.
+    Kept {
+        bytes: Vec<u8>,
+        bound: usize,
+    },
+    Certificates(Box<CertificateReader>),
+    Ignored,
+}
+
+/// Reading state of one direction.
+#[derive(Debug)]
+struct Direction {
+    records: RecordReader,
+    messages: MessageReader,
+    body: Body,
+    /// A hole took the framing of messages.
+    blind: bool,
+    /// First byte of an alert whose second has not come yet.
+    alert_level: Option<u8>,
+}
+
+impl Default for Direction {
+    fn default() -> Self {
+        Self {
+            records: RecordReader::default(),
+            messages: MessageReader::default(),
+            body: Body::Ignored,
+            blind: false,
+            alert_level: None,
+        }
+    }
+}
+
+impl Direction {
+    fn heap_bytes(&self) -> usize {
+        match &self.body {
+            Body::Hello(reader) => size_of::<HelloReader>() + reader.heap_bytes(),
+            Body::Kept { bytes, .. } => bytes.capacity(),
+            Body::Certificates(_) => size_of::<CertificateReader>(),
+            Body::Ignored => 0,
+        }
+    }
+}
+
+/// The first hello.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) start: Timestamp,
+    /// `None` until it is whole, and for good where a hole lies in it.
+    pub(super) hello: Option<ClientHello>,
+    pub(super) records: u32,
+    pub(super) segments: u32,
+    /// The last packet that was needed for it so far.
+    latest: Timestamp,
+    pub(super) complete_at: Option<Timestamp>,
+}
+
+/// A HelloRetryRequest.
+#[derive(Debug)]
+pub(super) struct Retry {
+    pub(super) request: ServerHello,
+    pub(super) at: Timestamp,
+}
+
+/// What the machine waits for.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The end of the first hello.
+    FirstHello,
+    /// The server's answer.
+    Answer,
+    /// The hello that the retry asked for.
+    SecondHello,
+    /// The server's answer to that.
+    FinalAnswer,
+    /// The end of a handshake of TLS 1.2 or earlier.
+    Legacy(Box<Legacy>),
+    /// The end of a TLS 1.3 handshake.
+    Encrypted(Box<Encrypted>),
+}
+
+/// Follows one attempt.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(super) opening: Opening,
+    pub(super) retry: Option<Retry>,
+    pub(super) step: Step,
+    pub(super) server_hello_at: Option<Timestamp>,
+    pub(super) alerts: Vec<Alert>,
+    /// Set when the hello was not seen: why not.
+    unseen_hello: Option<IncompleteReason>,
+    client: Direction,
+    server: Direction,
+    /// An alert below fatal that nothing has followed yet.
+    pending_warning: Option<Alert>,
+    last_progress: Timestamp,
+    pub(super) missing_bytes: u64,
+    pub(super) truncated: bool,
+}
+
+impl Machine {
+    /// A machine for an attempt whose hello begins at `start`, of which `earlier_segments` brought bytes already.
+    pub(crate) fn new(start: Timestamp, earlier_segments: u32) -> Self {
+        Self {
+            opening: Opening {
+                start,
+                hello: None,
+                records: 0,
+                segments: earlier_segments,
+                latest: start,
+                complete_at: None,
+            },
+            retry: None,
+            step: Step::FirstHello,
+            server_hello_at: None,
+            alerts: Vec::new(),
+            unseen_hello: None,
+            client: Direction::default(),
+            server: Direction::default(),
+            pending_warning: None,
+            last_progress: start,
+            missing_bytes: 0,
+            truncated: false,
+        }
+    }
+
+    /// A machine for an attempt whose hello was not seen; it ends incomplete once the server has chosen.
+    pub(crate) fn without_hello(start: Timestamp, reason: IncompleteReason) -> Self {
+        Self { step: Step::Answer, unseen_hello: Some(reason), ..Self::new(start, 0) }
+    }
+
+    /// When the handshake last went on.
+    pub(crate) const fn last_progress(&self) -> Timestamp {
+        self.last_progress
+    }
+
+    /// Heap bytes held.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let step = match &self.step {
+            Step::Legacy(_) => size_of::<Legacy>(),
+            Step::Encrypted(_) => size_of::<Encrypted>(),
+            Step::FirstHello | Step::Answer | Step::SecondHello | Step::FinalAnswer => 0,
+        };
+        let hello = self.opening.hello.as_ref().map_or(0, ClientHello::heap_bytes);
+        let alerts = self.alerts.capacity() * size_of::<Alert>();
+        step + hello + alerts + self.client.heap_bytes() + self.server.heap_bytes()
+    }
+
+    /// How far the attempt has come.
+    pub(crate) fn phase(&self) -> Phase {
+        match &self.step {
+            Step::FirstHello => Phase::Start,
+            Step::Answer => Phase::ClientHello,
+            Step::SecondHello | Step::FinalAnswer => Phase::HelloRetry,
+            Step::Legacy(legacy) => legacy.phase(),
+            Step::Encrypted(encrypted) => encrypted.phase(),
+        }
+    }
+
+    fn direction(&mut self, side: Side) -> &mut Direction {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    /// Takes the next bytes of a direction, which came in one packet at `at`.
+    pub(crate) fn data(&mut self, from: Side, at: Timestamp, mut bytes: &[u8]) -> Option<Verdict> {
+        let direction = self.direction(from);
+        if direction.records.is_lost() && !direction.records.resume(bytes) {
+            return None;
+        }
+        if from == Side::Client && matches!(self.step, Step::FirstHello) {
+            self.opening.segments += 1;
+            self.opening.latest = self.opening.latest.max(at);
+        }
+        let waits_for_peer = matches!(&self.step, Step::Encrypted(state) if state.awaits_server());
+        if from == Side::Server || !waits_for_peer {
+            self.last_progress = self.last_progress.max(at);
+        }
+        loop {
+            let mut records = self.direction(from).records;
+            let piece = records.next(&mut bytes);
+            self.direction(from).records = records;
+            if let Some(verdict) = self.piece(from, at, piece?) {
+                return Some(verdict);
+            }
+        }
+    }
+
+    /// Takes a hole of `length` bytes in a direction.
+    pub(crate) fn missing(&mut self, from: Side, length: usize, truncated: bool) {
+        self.missing_bytes += length as u64;
+        self.truncated |= truncated;
+        let opaque = self.is_opaque(from);
+        match &mut self.step {
+            Step::Legacy(legacy) => legacy.hole(from),
+            Step::Encrypted(encrypted) => encrypted.hole(from),
+            Step::FirstHello | Step::Answer | Step::SecondHello | Step::FinalAnswer => {}
+        }
+        let hello_begun = matches!(self.step, Step::FirstHello);
+        let direction = self.direction(from);
+        let within_message = match direction.records.skip(length) {
+            Hole::InBody(header) if header.content == ContentType::Handshake && !opaque => {
+                direction.messages.skip(length)
+            }
+            // Of other bodies only the length counts, and that was in the header.
+            Hole::InBody(_) => return,
+            Hole::Beyond => false,
+        };
+        direction.body = Body::Ignored;
+        direction.blind |= !within_message;
+        if from == Side::Client && hello_begun {
+            // It will never be whole; the server's answer may still come.
+            self.step = Step::Answer;
+        }
+    }
+
+    /// A record begins after a hole: before the ServerHello messages begin with records, and can be read again. Later
+    /// a record may be encrypted although its switch was not seen, and encrypted bytes must not pass for messages.
+    fn see_again(&mut self, side: Side) {
+        let in_clear = !matches!(self.step, Step::Legacy(_) | Step::Encrypted(_));
+        let direction = self.direction(side);
+        if in_clear && direction.blind {
+            direction.blind = false;
+            direction.messages = MessageReader::default();
+        }
+    }
+
+    fn is_opaque(&self, side: Side) -> bool {
+        match &self.step {
+            Step::Legacy(legacy) => legacy.is_opaque(side),
+            _ => false,
+        }
+    }
+
+    fn piece(&mut self, from: Side, at: Timestamp, piece: Piece<'_>) -> Option<Verdict> {
+        match piece {
+            Piece::Start(header) => self.record_begins(from, at, header),
+            Piece::Body(header, bytes) => match header.content {
+                ContentType::Handshake if !self.is_opaque(from) => self.handshake_bytes(from, at, bytes),
+                ContentType::Alert if !self.is_opaque(from) => self.alert_bytes(from, at, bytes),
+                _ => None,
+            },
+            Piece::End(header) => self.record_ends(from, at, header),
+            Piece::Invalid => Some(self.invalid(from, at)),
+        }
+    }
+
+    fn record_begins(&mut self, from: Side, at: Timestamp, header: RecordHeader) -> Option<Verdict> {
+        let opaque = self.is_opaque(from);
+        self.see_again(from);
+        match (&mut self.step, header.content) {
+            (Step::FirstHello, ContentType::Handshake) if from == Side::Client => self.opening.records += 1,
+            (Step::Legacy(legacy), ContentType::ApplicationData) => legacy.encrypted_begins(from, at),
+            (Step::Legacy(legacy), ContentType::Handshake) if opaque => legacy.encrypted_begins(from, at),
+            (Step::Legacy(legacy), ContentType::Alert) if opaque => {
+                let judgement = legacy.encrypted_alert(from);
+                return Some(self.verdict(at, judgement));
+            }
+            (Step::Encrypted(encrypted), ContentType::ApplicationData) => encrypted.record_begins(from, at),
+            _ => {}
+        }
+        None
+    }
+
+    fn record_ends(&mut self, from: Side, at: Timestamp, header: RecordHeader) -> Option<Verdict> {
+        let opaque = self.is_opaque(from);
+        let judgement = match (&mut self.step, header.content) {
+            (Step::Legacy(legacy), ContentType::ChangeCipherSpec) => {
+                legacy.changed_cipher(from);
+                None
+            }
+            (Step::Legacy(legacy), ContentType::Handshake) if opaque => legacy.finished(from),
+            (Step::Legacy(legacy), ContentType::ApplicationData) => legacy.sent_data(from),
+            (Step::Encrypted(encrypted), ContentType::ApplicationData) => {
+                encrypted.record_ends(from, header.length)
+            }
+            _ => None,
+        }?;
+        Some(self.verdict(at, judgement))
+    }
+
+    fn handshake_bytes(&mut self, from: Side, at: Timestamp, mut bytes: &[u8]) -> Option<Verdict> {
+        if self.direction(from).blind {
+            return None;
+        }
+        self.pending_warning = None;
+        loop {
+            let mut messages = self.direction(from).messages;
+            let part = messages.next(&mut bytes);
+            self.direction(from).messages = messages;
+            match part? {
+                Part::Start(header) => {
+                    let body = self.begin_message(from, at, header);
+                    self.direction(from).body = body;
+                }
+                Part::Body(bytes) => match &mut self.direction(from).body {
+                    Body::Hello(reader) => reader.push(bytes),
+                    Body::Kept { bytes: kept, bound } => {
+                        let room = bound.saturating_sub(kept.len()).min(bytes.len());
+                        kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
+                    }
+                    Body::Certificates(reader) => reader.push(bytes),
+                    Body::Ignored => {}
+                },
+                Part::End(header) => {
+                    let body = std::mem::replace(&mut self.direction(from).body, Body::Ignored);
+                    if let Some(verdict) = self.end_message(from, at, header, body) {
+                        return Some(verdict);
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin_message(&mut self, from: Side, at: Timestamp, header: MessageHeader) -> Body {
+        let kept = |bound: usize| {
+            let expected = bound.min(header.length as usize);
+            Body::Kept { bytes: Vec::with_capacity(expected.min(2048)), bound }
+        };
+        match (&mut self.step, from, header.kind) {
+            (Step::FirstHello, Side::Client, MessageType::CLIENT_HELLO) => {
+                Body::Hello(Box::new(HelloReader::new(header.length)))
+            }
+            (
+                Step::FirstHello | Step::Answer | Step::SecondHello | Step::FinalAnswer,
+                Side::Server,
+                MessageType::SERVER_HELLO | MessageType::HELLO_RETRY_REQUEST,
+            ) => {
+                self.server_hello_at = Some(at);
+                kept(MAX_SERVER_HELLO)
+            }
+            (Step::Legacy(legacy), _, kind) => {
+                legacy.message(from, kind);
+                match (from, kind) {
+                    (_, MessageType::CERTIFICATE) => Body::Certificates(Box::default()),
+                    (Side::Server, MessageType::SERVER_KEY_EXCHANGE) => kept(KEY_EXCHANGE_PREFIX),
+                    _ => Body::Ignored,
+                }
+            }
+            _ => Body::Ignored,
+        }
+    }
+
+    fn end_message(
+        &mut self,
+        from: Side,
+        at: Timestamp,
+        header: MessageHeader,
+        body: Body,
+    ) -> Option<Verdict> {
+        match (body, header.kind) {
+            (Body::Hello(reader), _) => {
+                let Some(hello) = reader.finish() else { return Some(self.malformed(from, at)) };
+                self.opening.hello = Some(hello);
+                self.opening.complete_at = Some(self.opening.latest);
+                self.step = Step::Answer;
+                None
+            }
+            (Body::Kept { bytes, .. }, MessageType::SERVER_HELLO) => match ServerHello::parse(&bytes) {
+                Some(hello) => self.answered(at, hello),
+                None => Some(self.malformed(from, at)),
+            },
+            (Body::Kept { bytes, .. }, MessageType::HELLO_RETRY_REQUEST) => {
+                match ServerHello::parse_draft_retry(&bytes) {
+                    Some(hello) => self.answered(at, hello),
+                    None => Some(self.malformed(from, at)),
+                }
+            }
+            (Body::Kept { bytes, .. }, _) => {
+                if let Step::Legacy(legacy) = &mut self.step {
+                    let suite = legacy.server_hello.cipher_suite;
+                    legacy.parameters = Some(KeyExchangeParameters::parse(&bytes, header.length, suite));
+                }
+                None
+            }
+            (Body::Certificates(reader), _) => {
+                let chain = reader.finish().map(|lengths| Certificates::seen(lengths, header.length));
+                if let Step::Legacy(legacy) = &mut self.step {
+                    match from {
+                        Side::Server => legacy.certificates = chain,
+                        Side::Client => legacy.client_certificates = chain,
+                    }
+                }
+                None
+            }
+            (Body::Ignored, MessageType::CLIENT_HELLO) => {
+                if from == Side::Client && matches!(self.step, Step::SecondHello) {
+                    self.step = Step::FinalAnswer;
+                }
+                None
+            }
+            (Body::Ignored, _) => None,
+        }
+    }
+
+    /// The server has answered a hello.
+    fn answered(&mut self, at: Timestamp, hello: ServerHello) -> Option<Verdict> {
+        if hello.is_retry {
+            if self.retry.is_some() {
+                // A second retry is an error (RFC 8446 section 4.1.4).
+                return Some(self.malformed(Side::Server, at));
+            }
+            let at = self.server_hello_at.take().unwrap_or(at);
+            self.retry = Some(Retry { request: hello, at });
+            self.step = Step::SecondHello;
+        } else if hello.version.is_tls_1_3() {
+            let early_data = self.opening.hello.as_ref().is_some_and(ClientHello::offers_early_data);
+            self.step = Step::Encrypted(Box::new(Encrypted::new(hello, early_data)));
+        } else {
+            let session_id = self.opening.hello.as_ref().map(ClientHello::session_id).unwrap_or_default();
+            self.step = Step::Legacy(Box::new(Legacy::new(hello, session_id)));
+        }
+        self.unseen_hello.map(|reason| Verdict::incomplete(at, reason))
+    }
+
+    fn alert_bytes(&mut self, from: Side, at: Timestamp, bytes: &[u8]) -> Option<Verdict> {
+        for byte in bytes {
+            let Some(level) = self.direction(from).alert_level.take() else {
+                self.direction(from).alert_level = Some(*byte);
+                continue;
+            };
+            let alert = Alert { sender: from, level, description: AlertDescription(*byte) };
+            if self.alerts.len() < MAX_ALERTS {
+                self.alerts.push(alert);
+            }
+            if self.is_fatal(alert) {
+                return Some(self.failed(at, FailureCause::Alert(alert.description), from, Evidence::Seen));
+            }
+            self.pending_warning = Some(alert);
+        }
+        None
+    }
+
+    /// Whether an alert ends the handshake. TLS 1.3 ignores the level (RFC 8446 section 6); before it, a warning lets
+    /// the handshake go on. Closure alerts are no errors at any level.
+    fn is_fatal(&self, alert: Alert) -> bool {
+        let closure =
+            matches!(alert.description, AlertDescription::CLOSE_NOTIFY | AlertDescription::USER_CANCELED);
+        !closure && (alert.level != 1 || matches!(self.step, Step::Encrypted(_)))
+    }
+
+    fn invalid(&self, from: Side, at: Timestamp) -> Verdict {
+        let unanswered = matches!(self.step, Step::FirstHello | Step::Answer);
+        if from == Side::Server && unanswered {
+            return self.failed(at, FailureCause::NotTls, from, Evidence::Seen);
+        }
+        self.malformed(from, at)
+    }
+
+    fn malformed(&self, from: Side, at: Timestamp) -> Verdict {
+        self.failed(at, FailureCause::Malformed, from, Evidence::Seen)
+    }
+
+    fn failed(&self, at: Timestamp, cause: FailureCause, by: Side, evidence: Evidence) -> Verdict {
+        let failure = Failure { cause, after: self.phase(), by: by.into(), evidence };
+        Verdict::failed(at, failure)
+    }
+
+    fn verdict(&self, at: Timestamp, judgement: Judgement) -> Verdict {
+        match judgement {
+            Judgement::Completed(evidence) => Verdict::completed(at, evidence),
+            Judgement::Failed { cause, after, by, evidence } => {
+                Verdict::failed(at, Failure { cause, after, by: by.into(), evidence })
+            }
+            Judgement::Incomplete(reason) => Verdict::incomplete(at, reason),
+        }
+    }
+
+    /// The connection ended without a verdict from its bytes.
+    fn ended(&self, at: Timestamp, cause: FailureCause, by: Side, evidence: Evidence) -> Verdict {
+        if let Step::Encrypted(encrypted) = &self.step {
+            return self.verdict(at, encrypted.ended(cause, by, evidence));
+        }
+        // A warning that nothing followed is what the close is about.
+        let about = self.pending_warning.filter(|alert| {
+            !matches!(alert.description, AlertDescription::CLOSE_NOTIFY | AlertDescription::USER_CANCELED)
+        });
+        match about {
+            Some(alert) => {
+                self.failed(at, FailureCause::Alert(alert.description), alert.sender, Evidence::Seen)
+            }
+            None => self.failed(at, cause, by, evidence),
+        }
+    }
+
+    /// `from` closed its direction.
+    pub(crate) fn closed(&self, from: Side, at: Timestamp) -> Verdict {
+        self.ended(at, FailureCause::Closed, from, Evidence::Seen)
+    }
+
+    /// `from` reset the connection.
+    pub(crate) fn reset(&self, from: Side, at: Timestamp) -> Verdict {
+        self.ended(at, FailureCause::Reset, from, Evidence::Seen)
+    }
+
+    /// Nothing came any more until `at`.
+    pub(crate) fn timed_out(&self, at: Timestamp) -> Verdict {
+        let awaited = match self.phase() {
+            Phase::Start | Phase::ServerFlight => Side::Client,
+            Phase::HelloRetry if matches!(self.step, Step::SecondHello) => Side::Client,
+            Phase::ClientHello | Phase::HelloRetry | Phase::ServerHello | Phase::ClientFlight => Side::Server,
+        };
+        self.ended(at, FailureCause::Timeout, awaited, Evidence::Inferred)
+    }
+
+    /// The capture or the table gave the attempt up at `at`.
+    pub(crate) fn abandoned(&self, at: Timestamp, reason: IncompleteReason) -> Verdict {
+        Verdict::incomplete(at, reason)
+    }
+
+    /// The verdict as far as the capture carries it: an end that was concluded from what did not come is worth
+    /// nothing where bytes are missing or one side was never seen. What was read in the clear stands.
+    pub(crate) fn tempered(&self, verdict: Verdict, one_sided: bool) -> Verdict {
+        let stands = match (verdict.outcome, verdict.failure) {
+            (Outcome::Completed, _) => true,
+            (Outcome::Failed, Some(failure)) => matches!(failure.cause, FailureCause::Alert(_)),
+            _ => !matches!(verdict.incomplete, Some(IncompleteReason::EndedEarly)),
+        };
+        let reason = if stands {
+            None
+        } else if let Some(reason) = self.unseen_hello {
+            Some(reason)
+        } else if one_sided {
+            Some(IncompleteReason::OneSided)
+        } else if self.truncated {
+            Some(IncompleteReason::Truncated)
+        } else if self.missing_bytes > 0 {
+            Some(IncompleteReason::Gap)
+        } else {
+            None
+        };
+        reason.map_or(verdict, |reason| Verdict::incomplete(verdict.at, reason))
+    }
+}

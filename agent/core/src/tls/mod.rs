@@ -1,0 +1,15 @@
+//! One TLS handshake, from the bytes of both directions to a verdict.
+//!
+//! Enters: stream bytes, holes, closes and resets in causal order (see [`crate::flow`]), each with its time. Leaves:
+//! a [`machine::Verdict`] and the facts for an observation.
+
+mod client_hello;
+pub(crate) mod detect;
+mod encrypted;
+mod facts;
+mod legacy;
+mod legacy_flight;
+pub(crate) mod machine;
+mod message;
+pub(crate) mod record;
+mod server_hello;

@@ -1,0 +1,176 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pqscope_agent_core::Limits;
+use pqscope_agent_core::local::Network;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Observes TLS handshakes in packets: negotiated groups, failures with their cause, sizes, latency.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Read capture files and report their handshakes.
+    #[command(after_help = READ_HELP)]
+    Read(Read),
+}
+
+const READ_HELP: &str = "\
+Examples:
+  pqscope-agent read capture.pcap
+  pqscope-agent read --format jsonl capture.pcapng.gz | jq 'select(.outcome == \"failed\")'
+  tcpdump -i eth0 -w - tcp | pqscope-agent read -
+
+Exit status: 0 all files read; 1 nothing could be read; 2 wrong usage;
+3 read in part (a cut or damaged file is reported as far as it goes, and named on stderr).";
+
+#[derive(Debug, Args)]
+pub(crate) struct Read {
+    /// Capture files (pcap or pcapng, also gzip-compressed); `-` is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// How to report. Default: `table` on a terminal, `jsonl` otherwise.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
+
+    /// Take the files, in the order given, for one capture that was rotated: handshakes go on from one to the next.
+    /// Without it every file is a capture of its own.
+    #[arg(long)]
+    pub(crate) continuous: bool,
+
+    #[command(flatten)]
+    pub(crate) observe: Observe,
+}
+
+/// What both commands share.
+#[derive(Debug, Args)]
+pub(crate) struct Observe {
+    /// Look only at packets that match, in the language of `man pcap-filter`, such as "tcp port 443".
+    #[cfg(feature = "live")]
+    #[arg(long, value_name = "BPF")]
+    pub(crate) filter: Option<String>,
+
+    /// Silence after which a handshake has timed out.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(crate) handshake_timeout: Duration,
+
+    /// Address or network of this host, for the vantage (client, server, transit); may be repeated.
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) local_net: Vec<Network>,
+
+    #[command(flatten)]
+    pub(crate) bounds: Bounds,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Memory")]
+pub(crate) struct Bounds {
+    /// Connections remembered at the same time, finished ones included. Each takes up to 84 bytes: 21 MiB by default.
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().flows, value_parser = at_least_one)]
+    pub(crate) max_flows: usize,
+
+    /// Bytes that unfinished handshakes may own together. One takes about 1 KiB, whatever its key shares weigh, and
+    /// what it waits for out of order. Beyond the bound the oldest is given up and counted.
+    #[arg(long, value_name = "BYTES", default_value = "128MiB", value_parser = bytes)]
+    pub(crate) max_handshake_bytes: usize,
+}
+
+impl Observe {
+    /// Bounds of the connection table.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            flows: self.bounds.max_flows,
+            bytes: self.bounds.max_handshake_bytes,
+            handshake_timeout: self.handshake_timeout,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A summary for people.
+    Table,
+    /// One JSON object per handshake attempt and line.
+    Jsonl,
+    /// The summary as one JSON object.
+    Json,
+}
+
+/// Reads a duration: a number with `ms`, `s`, `m` or `h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let invalid =
+        || format!("`{text}` is no duration: write a number with ms, s, m or h, such as 5s or 500ms");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits.parse().map_err(|_| invalid())?;
+    let seconds = match text.get(digits.len()..) {
+        Some("ms") => number / 1000.0,
+        Some("s") => number,
+        Some("m") => number * 60.0,
+        Some("h") => number * 3600.0,
+        _ => return Err(invalid()),
+    };
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|_| invalid())?;
+    if duration.is_zero() { Err(invalid()) } else { Ok(duration) }
+}
+
+/// Reads a size: a number, alone or with `KiB`, `MiB` or `GiB`.
+fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text.get(digits.len()..) {
+        Some("" | "B") => Some(0),
+        Some("KiB" | "K") => Some(10),
+        Some("MiB" | "M") => Some(20),
+        Some("GiB" | "G") => Some(30),
+        _ => None,
+    };
+    let size = digits.parse::<usize>().ok().zip(shift).and_then(|(n, shift)| n.checked_mul(1 << shift));
+    size.filter(|size| *size > 0).ok_or_else(|| {
+        format!("`{text}` is no size: write a number of bytes, or one with KiB, MiB or GiB, such as 128MiB")
+    })
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err(format!("`{text}` is no number")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_and_sizes_have_units() {
+        assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        for text in ["", "5", "s", "-1s", "0s", "5 s", "1e99h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(bytes("64MiB"), Ok(64 << 20));
+        assert_eq!(bytes("4096"), Ok(4096));
+        for text in ["", "MiB", "0", "-1", "1.5GiB", "99999999999GiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_stated_cost_of_a_flow_is_the_real_one() {
+        assert!(Limits::BYTES_PER_FLOW <= 84, "{}", Limits::BYTES_PER_FLOW);
+    }
+}

@@ -1,0 +1,5 @@
+//! Frames with their times, from files or from interfaces. Nothing here looks into a frame.
+
+pub(crate) mod file;
+#[cfg(feature = "live")]
+pub(crate) mod filter;
