@@ -1,1 +1,9 @@
-//! Placeholder while the crate is laid out.
+//! What the black-box tests share: finding and running the binaries, asking them over HTTP, reading what they print,
+//! and saying why a test cannot run here. The tests themselves are in `tests/`; they know the programs only by their
+//! command lines, files and sockets.
+
+pub mod binary;
+pub mod http;
+pub mod process;
+pub mod records;
+pub mod requirement;
