@@ -10,12 +10,27 @@ use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::ParseIntError;
 
 /// Names an alert by the labels that identify it: FNV-1a 64 over `name 0xFF value 0xFF` in the order of the names, as
-/// Alertmanager does it.
+/// Alertmanager does it. Written as sixteen hexadecimal digits, for numbers of that size do not survive JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(into = "String", try_from = "String")]
 pub struct Fingerprint(u64);
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.to_string()
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = ParseIntError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        u64::from_str_radix(&text, 16).map(Self)
+    }
+}
 
 impl Fingerprint {
     /// The fingerprint of a set of labels.
@@ -89,6 +104,9 @@ pub struct AlertState {
     pub phase: Phase,
     /// Number of transitions so far; never goes back.
     pub sequence: u64,
+    /// The labels that identify it. While an incident is open they stay as they were when it opened, so that an edited
+    /// objective ends the incident that it began.
+    pub labels: BTreeMap<String, String>,
     /// Every tier by its name.
     pub tiers: BTreeMap<String, TierState>,
 }
@@ -173,6 +191,9 @@ pub fn advance(
     evaluation: &Evaluation,
 ) -> (AlertState, Vec<Transition>) {
     let mut next = AlertState { tiers: BTreeMap::new(), ..state.clone() };
+    if !matches!(state.phase, Phase::Firing(_)) {
+        next.labels = labels(objective);
+    }
     // What the tiers say together: the highest severity that fires, and the earliest condition that holds.
     let mut firing: Option<Severity> = None;
     let mut pending: Option<(Timestamp, Severity)> = None;
@@ -190,10 +211,10 @@ pub fn advance(
         }
         next.tiers.insert(name, tier);
     }
-    let mut log = Log { objective, evaluation, sequence: state.sequence, transitions: Vec::new() };
-    next.phase = step(state.phase, firing, pending, evaluation.at, &mut log);
-    next.sequence = log.sequence;
-    (next, log.transitions)
+    let mut log = Log { labels: &next.labels, evaluation, sequence: state.sequence, transitions: Vec::new() };
+    let phase = step(state.phase, firing, pending, evaluation.at, &mut log);
+    let Log { sequence, transitions, .. } = log;
+    (AlertState { phase, sequence, ..next }, transitions)
 }
 
 impl TierState {
@@ -270,7 +291,7 @@ fn step(
 
 /// Numbers transitions as they happen.
 struct Log<'a> {
-    objective: &'a Objective,
+    labels: &'a BTreeMap<String, String>,
     evaluation: &'a Evaluation,
     sequence: u64,
     transitions: Vec<Transition>,
@@ -279,11 +300,10 @@ struct Log<'a> {
 impl Log<'_> {
     fn write(&mut self, kind: TransitionKind, incident: Option<Incident>, severity: Severity) {
         self.sequence += 1;
-        let labels = labels(self.objective);
         self.transitions.push(Transition {
-            objective: self.objective.name.clone(),
-            fingerprint: Fingerprint::of(&labels),
-            labels,
+            objective: self.evaluation.objective.clone(),
+            fingerprint: Fingerprint::of(self.labels),
+            labels: self.labels.clone(),
             kind,
             at: self.evaluation.at,
             sequence: self.sequence,
@@ -299,8 +319,12 @@ impl Log<'_> {
 pub fn withdraw(state: &AlertState, last: &Transition, now: Timestamp) -> Option<(AlertState, Transition)> {
     let Phase::Firing(incident) = state.phase else { return None };
     let sequence = state.sequence + 1;
-    let closed =
-        AlertState { phase: Phase::Resolved { incident, at: now }, sequence, tiers: BTreeMap::new() };
+    let closed = AlertState {
+        phase: Phase::Resolved { incident, at: now },
+        sequence,
+        tiers: BTreeMap::new(),
+        ..state.clone()
+    };
     let transition = Transition {
         kind: TransitionKind::Withdrawn,
         at: now,

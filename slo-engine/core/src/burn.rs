@@ -92,9 +92,16 @@ const STANDARD: [(u64, u64, f64, Severity); 4] = [
     (3 * DAY, 6 * HOUR, 0.10, Severity::Ticket),
 ];
 
-/// How long the condition of a standard pair must hold: two evaluations, so that the half of an export that holds the
-/// failures does not page before the other half is in.
-pub const PENDING_FOR: Duration = Duration::from_secs(10);
+/// How long a condition must hold unless told otherwise. For a page two evaluations, so that the half of an export that
+/// holds the failures does not page before the other half is in. For a ticket five minutes: nobody waits for it, and
+/// while there is less history than its long window, it would otherwise be reached before the page is and announce every
+/// outage twice.
+pub const fn pending_for(severity: Severity) -> Duration {
+    match severity {
+        Severity::Page => Duration::from_secs(10),
+        Severity::Ticket => Duration::from_secs(5 * MINUTE),
+    }
+}
 
 /// The window pairs of the SRE Workbook (chapter 5, table 5-8) for an SLO window: factor = share of budget * SLO window
 /// / long window, which is 14.4, 6, 3 and 1 for 30 days.
@@ -104,7 +111,7 @@ pub fn standard_tiers(window: Duration) -> Vec<AlertTier> {
         .map(|(long, short, share, severity)| {
             let (long, short) = (Duration::from_secs(long), Duration::from_secs(short));
             let factor = share * window.as_secs_f64() / long.as_secs_f64();
-            AlertTier { long, short, factor, pending_for: PENDING_FOR, severity }
+            AlertTier { long, short, factor, pending_for: pending_for(severity), severity }
         })
         .collect()
 }

@@ -356,7 +356,9 @@ pub struct SourceState {
 impl SourceState {
     /// The export before the one that holds a point of this time.
     pub fn before(&self, time: Timestamp) -> Option<Timestamp> {
-        if time.since(self.latest) > SAME_EXPORT { Some(self.latest) } else { self.previous }
+        let before = if time.since(self.latest) > SAME_EXPORT { Some(self.latest) } else { self.previous };
+        // A late point may belong to an export older than any that is remembered.
+        before.filter(|before| *before < time)
     }
 
     /// Notes a point of this time.

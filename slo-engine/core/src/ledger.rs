@@ -5,7 +5,7 @@
 //! middle, finer ones at its ends. Numbers of events are added up, never ratios. A late event goes to the buckets of its
 //! own time. Buckets hold absolute values; saving one twice changes nothing.
 //!
-//! Memory: about 20 bytes per bucket and tier, at most 4,000 buckets for a series that is busy all the time
+//! Memory: about 20 bytes per bucket and tier, at most 5,000 buckets for a series that is busy all the time
 //! (0.1 MB), a few kilobytes for a rare one. [`Limits`] bound the number of series: beyond the first bound new series
 //! lose the attributes that no objective asks about (their value becomes `other`), beyond the second they are refused.
 

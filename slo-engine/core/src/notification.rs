@@ -114,7 +114,7 @@ impl Notification {
             at: transition.at.to_string(),
             target: objective.target.share(),
             window: span_text(objective.window),
-            budget_remaining: evidence.budget.remaining,
+            budget_remaining: evidence.budget.remaining.map(rounded),
             budget_exhaustion_seconds: evidence.budget.exhaustion.map(|span| span.as_secs()),
             tiers: evidence.tiers.iter().map(NotifiedTier::new).collect(),
             causes: evidence.causes.clone(),
@@ -129,14 +129,19 @@ impl NotifiedTier {
         Self {
             windows: reading.tier.name(),
             severity: reading.tier.severity,
-            factor: reading.tier.factor,
-            long_burn: reading.long.burn,
-            short_burn: reading.short.burn,
+            factor: rounded(reading.tier.factor),
+            long_burn: reading.long.burn.map(rounded),
+            short_burn: reading.short.burn.map(rounded),
             bad: reading.long.tally.bad,
             total: reading.long.tally.total,
             active: reading.verdict == Verdict::Active,
         }
     }
+}
+
+/// Four digits behind the point are enough for people.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
 }
 
 /// One line for people.

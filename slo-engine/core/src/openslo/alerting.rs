@@ -2,6 +2,7 @@
 
 use super::document::{Body, read_inline};
 use super::span;
+use crate::burn;
 use crate::ledger::Tier;
 use crate::objective::{AlertTier, Severity};
 use crate::yaml::{Fields, Findings, Located, Node};
@@ -102,7 +103,7 @@ pub(super) fn read_condition(node: &Node, findings: &mut Findings) -> Option<Ale
     let long = long.and_then(|node| span::read(node, "`lookbackWindow`", findings));
     let pending = fields.optional("alertAfter").and_then(|node| span::read(node, "`alertAfter`", findings));
     fields.finish(findings);
-    let (factor, long) = (factor?, long?);
+    let (factor, long, severity) = (factor?, long?, severity?);
     if factor.value <= 0.0 {
         findings.error(&factor.place, "a burn rate of zero or less is always reached", "such as 14.4");
         return None;
@@ -114,8 +115,8 @@ pub(super) fn read_condition(node: &Node, findings: &mut Findings) -> Option<Ale
     }
     let bucket = Tier::TenSeconds.seconds();
     let short = Duration::from_secs((long.value / SHORT_PART).as_secs().next_multiple_of(bucket));
-    let pending_for = pending.map_or(crate::burn::PENDING_FOR, |pending| pending.value);
-    Some(AlertTier { long: long.value, short, factor: factor.value, pending_for, severity: severity? })
+    let pending_for = pending.map_or_else(|| burn::pending_for(severity), |pending| pending.value);
+    Some(AlertTier { long: long.value, short, factor: factor.value, pending_for, severity })
 }
 
 fn read_severity(node: &Node, findings: &mut Findings) -> Option<Severity> {
