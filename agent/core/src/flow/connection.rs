@@ -11,8 +11,9 @@ use crate::tls::machine::{Machine, Verdict};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// Segments of a connection joined in its middle that may pass before it is taken for something else.
-const MAX_STRIKES: u8 = 4;
+/// Segments with something other than TLS that may pass before a connection is no longer looked at: an upgrade from
+/// plaintext, or a handshake in whose middle the capture began, shows within a few.
+const MAX_STRIKES: u8 = 32;
 
 /// The TCP handshake's round trip.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,6 +63,8 @@ struct Probe {
     first_at: Timestamp,
     /// The direction's first bytes are not in the capture.
     begun_before: bool,
+    /// The direction began with something other than TLS.
+    other: bool,
 }
 
 #[derive(Debug)]
@@ -220,49 +223,58 @@ impl Content {
         if earlier == 0 {
             probe.first_at = at;
         }
-        for (slot, byte) in probe.bytes.iter_mut().skip(earlier).zip(bytes) {
-            *slot = *byte;
-            probe.have += 1;
-        }
-        probe.segments += 1;
-        let opening = detect::opening(probe.bytes.get(..usize::from(probe.have)).unwrap_or_default());
-        let probe = *probe;
-        match opening {
-            Opening::Undecided => None,
-            Opening::ClientHello => {
-                // Bytes held here from several earlier segments are handed over as one.
-                let uncounted = u32::from(probe.segments).saturating_sub(2);
-                let mut machine = Box::new(Machine::new(probe.first_at, uncounted));
-                if let Some(begun) = probe.bytes.get(..earlier).filter(|begun| !begun.is_empty()) {
-                    machine.data(Side::Client, probe.first_at, begun);
-                }
-                let verdict = machine.data(Side::Client, at, bytes);
-                self.stage = Stage::Following { client: from, machine };
-                verdict.map(Conclusion::Settled)
+        let opening = if probe.other {
+            detect::late_opening(bytes)
+        } else {
+            for (slot, byte) in probe.bytes.iter_mut().skip(earlier).zip(bytes) {
+                *slot = *byte;
+                probe.have += 1;
             }
+            probe.segments += 1;
+            detect::opening(probe.bytes.get(..usize::from(probe.have)).unwrap_or_default())
+        };
+        let probe = *probe;
+        let machine = match opening {
+            Opening::Undecided => return None,
+            Opening::Other => return self.strike(from),
+            Opening::ClientHello => Machine::new(probe.first_at),
+            Opening::Ssl2Hello => Machine::for_ssl2_hello(probe.first_at),
             Opening::ServerHello => {
                 let reason = match (*self.seen.of(from.peer()), self.opening_seen) {
                     (false, _) => IncompleteReason::OneSided,
                     (true, true) => IncompleteReason::Gap,
                     (true, false) => IncompleteReason::BeganLate,
                 };
-                let mut machine = Box::new(Machine::without_hello(probe.first_at, reason));
-                let begun = probe.bytes.get(..earlier).unwrap_or_default();
-                let verdict = machine
-                    .data(Side::Server, probe.first_at, begun)
-                    .or_else(|| machine.data(Side::Server, at, bytes));
-                self.stage = Stage::Following { client: from.peer(), machine };
-                verdict.map(Conclusion::Settled)
+                Machine::without_hello(probe.first_at, reason)
             }
-            Opening::Other => {
-                self.strikes += 1;
-                let joined_late = !self.opening_seen || probe.begun_before;
-                if let Stage::Probing(probes) = &mut self.stage {
-                    *probes.of_mut(from) = Probe { begun_before: probe.begun_before, ..Probe::default() };
-                }
-                (!joined_late || self.strikes > MAX_STRIKES).then_some(Conclusion::NotTls)
-            }
+        };
+        let mut machine = Box::new(machine);
+        let (client, side) = match opening {
+            Opening::ServerHello => (from.peer(), Side::Server),
+            _ => (from, Side::Client),
+        };
+        let begun = probe.bytes.get(..earlier).unwrap_or_default();
+        let mut verdict = None;
+        if !begun.is_empty() {
+            // Bytes of several earlier segments are handed over as one.
+            verdict = machine.data(side, probe.first_at, begun);
+            machine.count_segments(u32::from(probe.segments).saturating_sub(2));
         }
+        let verdict = verdict.or_else(|| machine.data(side, at, bytes));
+        self.stage = Stage::Following { client, machine };
+        verdict.map(Conclusion::Settled)
+    }
+
+    /// A direction carries something else; the connection is watched on for a while.
+    fn strike(&mut self, from: End) -> Option<Conclusion> {
+        self.strikes += 1;
+        if let Stage::Probing(probes) = &mut self.stage {
+            let probe = probes.of_mut(from);
+            // A direction whose first bytes were missed may still show a ServerHello in its next flight.
+            let joined_late = !self.opening_seen || probe.begun_before;
+            *probe = Probe { begun_before: probe.begun_before, other: !joined_late, ..Probe::default() };
+        }
+        (self.strikes > MAX_STRIKES).then_some(Conclusion::NotTls)
     }
 }
 
@@ -274,7 +286,7 @@ fn follow(client: End, machine: &mut Machine, event: Event<'_>) -> Option<Conclu
             machine.missing(side(from), length, truncated);
             None
         }
-        Event::Close { from, at } => Some(machine.closed(side(from), at)),
+        Event::Close { from, at } => machine.closed(side(from), at),
         Event::Reset { from, at } => Some(machine.reset(side(from), at)),
     };
     verdict.map(Conclusion::Settled)

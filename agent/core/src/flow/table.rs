@@ -298,7 +298,7 @@ impl Table {
         // Whoever opens anew has given the old connection up.
         let conclusion = connection.flush().or_else(|| {
             let (machine, by) = (connection.machine()?, connection.side(from)?);
-            Some(Conclusion::Settled(machine.closed(by, arrival.at)))
+            Some(Conclusion::Settled(machine.reset(by, arrival.at)))
         });
         self.conclude(at, conclusion, arrival.at);
     }

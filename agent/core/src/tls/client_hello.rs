@@ -169,12 +169,14 @@ impl HelloReader {
         }
     }
 
-    /// The hello, once its last byte has come; `None` where its lengths contradict each other.
-    pub(crate) fn finish(mut self) -> Option<ClientHello> {
+    /// The hello, once its last byte has come. Where its lengths contradict each other, what stands before the
+    /// contradiction is in it.
+    pub(crate) fn finish(mut self) -> ClientHello {
         // A hello may end after the compression methods (RFC 5246 section 7.4.1.2).
         let whole = matches!(self.step, Step::Done | Step::ExtensionsLength) && self.have == 0;
+        self.kept.is_well_formed = whole;
         self.kept.bytes.shrink_to_fit();
-        whole.then_some(self.kept)
+        self.kept
     }
 
     /// Heap bytes that this reader holds.
@@ -290,6 +292,7 @@ pub(crate) struct ClientHello {
     legacy_version: ProtocolVersion,
     session_id_length: u8,
     is_cut: bool,
+    is_well_formed: bool,
 }
 
 const RANDOM_LENGTH: usize = 32;
@@ -302,6 +305,7 @@ impl ClientHello {
             legacy_version: ProtocolVersion(0),
             session_id_length: 0,
             is_cut: false,
+            is_well_formed: true,
         }
     }
 
@@ -312,6 +316,11 @@ impl ClientHello {
 
     pub(crate) fn heap_bytes(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// Whether the hello came in the framing of SSL 2.0 and asks for that version.
+    pub(crate) fn is_ssl2(&self) -> bool {
+        self.legacy_version == ProtocolVersion::SSL_2
     }
 
     pub(crate) fn session_id(&self) -> &[u8] {
@@ -386,6 +395,33 @@ impl ClientHello {
 
     pub(crate) fn has_ech(&self) -> bool {
         self.has(extension::ENCRYPTED_CLIENT_HELLO)
+    }
+}
+
+/// Reads a hello in the framing of SSL 2.0 (RFC 5246 appendix E.2): two bytes of length, one of type, the version.
+#[derive(Debug, Default)]
+pub(crate) struct Ssl2HelloReader {
+    header: [u8; 5],
+    have: u32,
+}
+
+impl Ssl2HelloReader {
+    /// Takes bytes off `input`; the hello, once it is whole.
+    pub(crate) fn push(&mut self, input: &mut &[u8]) -> Option<ClientHello> {
+        while let Some((first, rest)) = input.split_first() {
+            if let Some(slot) = self.header.get_mut(self.have as usize) {
+                *slot = *first;
+            }
+            self.have += 1;
+            *input = rest;
+            let [high, low, _, major, minor] = self.header;
+            let length = u32::from(u16::from_be_bytes([high & 0x7f, low]));
+            if self.have > 5 && self.have >= length + 2 {
+                let version = ProtocolVersion(u16::from_be_bytes([major, minor]));
+                return Some(ClientHello { legacy_version: version, ..ClientHello::empty(length) });
+            }
+        }
+        None
     }
 }
 
@@ -479,7 +515,7 @@ mod tests {
         for chunk in chunks {
             reader.push(chunk);
         }
-        reader.finish()
+        Some(reader.finish()).filter(|hello| hello.is_well_formed)
     }
 
     #[test]
@@ -527,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn contradicting_lengths_are_no_hello() {
+    fn contradicting_lengths_are_told() {
         let longer = [sample(), vec![0]].concat();
         assert_eq!(read(&[&longer]), None);
         let mut session_id = sample();

@@ -14,6 +14,7 @@ use crate::time::Timestamp;
 struct RecordSizes {
     alert: u16,
     finished: u16,
+    end_of_early_data: u16,
 }
 
 impl RecordSizes {
@@ -24,7 +25,7 @@ impl RecordSizes {
             Some(CipherSuite(0x1305)) => (32, 8),
             _ => (32, 16),
         };
-        Self { alert: 2 + 1 + tag, finished: 4 + hash + 1 + tag }
+        Self { alert: 2 + 1 + tag, finished: 4 + hash + 1 + tag, end_of_early_data: 4 + 1 + tag }
     }
 }
 
@@ -62,6 +63,8 @@ pub(super) struct Encrypted {
     server_alert_sized: bool,
     client: ClientFlight,
     client_is_whole: bool,
+    /// The last record had the size of EndOfEarlyData.
+    early_data_ended: bool,
     /// First byte of the client's first encrypted record.
     pub(super) client_encrypted_at: Option<Timestamp>,
 }
@@ -78,6 +81,7 @@ impl Encrypted {
             server_alert_sized: false,
             client: ClientFlight::Awaited,
             client_is_whole: true,
+            early_data_ended: false,
             client_encrypted_at: None,
         }
     }
@@ -136,11 +140,14 @@ impl Encrypted {
         }
         let exact = length == self.sizes.finished;
         if self.early_data {
-            // Early data of any size may still come; only a record of exactly Finished's size stands out.
+            // Early data of any size may still come. EndOfEarlyData and then a record of exactly Finished's size stand
+            // out; the latter alone, where early data was refused, waits for the server to answer.
+            let ends = self.early_data_ended && exact && self.client_is_whole;
+            self.early_data_ended = length == self.sizes.end_of_early_data;
             if exact {
                 self.client = ClientFlight::AwaitingServer;
             }
-            return None;
+            return ends.then_some(Judgement::Completed(Evidence::Inferred));
         }
         match self.client {
             ClientFlight::Awaited if exact && self.client_is_whole => {
@@ -264,13 +271,23 @@ mod tests {
     fn early_data_is_no_finished() {
         let mut state = after_hello(true);
         record(&mut state, Side::Server, 120);
-        for length in [600, 900, 21] {
+        for length in [600, 900] {
             assert_eq!(record(&mut state, Side::Client, length), None);
         }
         assert_eq!(record(&mut state, Side::Server, 300), None);
         assert_eq!(record(&mut state, Side::Client, 53), None);
         assert_eq!(record(&mut state, Side::Server, 300), COMPLETED);
         assert_eq!(state.flight(), None);
+    }
+
+    #[test]
+    fn the_end_of_early_data_and_a_finished_complete() {
+        let mut state = after_hello(true);
+        record(&mut state, Side::Server, 120);
+        for length in [600, 21] {
+            assert_eq!(record(&mut state, Side::Client, length), None);
+        }
+        assert_eq!(record(&mut state, Side::Client, 53), COMPLETED);
     }
 
     #[test]

@@ -125,14 +125,23 @@ impl Legacy {
         (done(&self.client) && done(&self.server)).then_some(Judgement::Completed(evidence))
     }
 
-    /// An alert that is encrypted.
-    pub(super) fn encrypted_alert(&self, by: Side) -> Judgement {
-        Judgement::Failed {
+    /// Whether a side has nothing more to send in this handshake.
+    pub(super) fn has_finished(&self, side: Side) -> bool {
+        match side {
+            Side::Client => self.client.finished,
+            Side::Server => self.server.finished,
+        }
+    }
+
+    /// An encrypted alert. After its sender's own Finished it may be a closure alert, and does not settle anything.
+    pub(super) fn encrypted_alert(&self, by: Side) -> Option<Judgement> {
+        let failed = Judgement::Failed {
             cause: FailureCause::EncryptedAlert,
             after: self.phase(),
             by,
             evidence: Evidence::Seen,
-        }
+        };
+        (!self.has_finished(by)).then_some(failed)
     }
 
     /// Whether the server went on without the messages of a full handshake.

@@ -4,7 +4,7 @@
 //! machine takes no part in the handshake: odd traffic is data, holes are told and change a verdict only where it
 //! rests on them.
 
-use super::client_hello::{ClientHello, HelloReader};
+use super::client_hello::{ClientHello, HelloReader, Ssl2HelloReader};
 use super::encrypted::{Encrypted, Judgement};
 use super::legacy::{CertificateReader, KEY_EXCHANGE_PREFIX, KeyExchangeParameters};
 use super::legacy_flight::Legacy;
@@ -19,6 +19,9 @@ use crate::time::Timestamp;
 
 /// Alerts that are listed one by one.
 const MAX_ALERTS: usize = 16;
+
+/// Length of an alert in the clear; one of another length is encrypted, or its key change was not seen.
+const ALERT_LENGTH: u16 = 2;
 
 /// Bytes kept of a ServerHello; the largest real ones are under 2 KB.
 const MAX_SERVER_HELLO: usize = 16 * 1024;
@@ -154,8 +157,15 @@ pub(crate) struct Machine {
     pub(super) alerts: Vec<Alert>,
     /// Set when the hello was not seen: why not.
     unseen_hello: Option<IncompleteReason>,
+    /// Reads the hello where it comes in the framing of SSL 2.0.
+    ssl2_hello: Option<Ssl2HelloReader>,
     client: Direction,
     server: Direction,
+    /// One side closed the connection, and that settled what became of the attempt; it lasts until the other side
+    /// has ended too, since the other side's answer may still come.
+    closing: Option<Verdict>,
+    /// One side closed the connection.
+    half_closed: bool,
     /// An alert below fatal that nothing has followed yet.
     pending_warning: Option<Alert>,
     last_progress: Timestamp,
@@ -164,14 +174,14 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// A machine for an attempt whose hello begins at `start`, of which `earlier_segments` brought bytes already.
-    pub(crate) fn new(start: Timestamp, earlier_segments: u32) -> Self {
+    /// A machine for an attempt whose hello begins at `start`.
+    pub(crate) fn new(start: Timestamp) -> Self {
         Self {
             opening: Opening {
                 start,
                 hello: None,
                 records: 0,
-                segments: earlier_segments,
+                segments: 0,
                 latest: start,
                 complete_at: None,
             },
@@ -180,6 +190,9 @@ impl Machine {
             server_hello_at: None,
             alerts: Vec::new(),
             unseen_hello: None,
+            ssl2_hello: None,
+            closing: None,
+            half_closed: false,
             client: Direction::default(),
             server: Direction::default(),
             pending_warning: None,
@@ -191,7 +204,17 @@ impl Machine {
 
     /// A machine for an attempt whose hello was not seen; it ends incomplete once the server has chosen.
     pub(crate) fn without_hello(start: Timestamp, reason: IncompleteReason) -> Self {
-        Self { step: Step::Answer, unseen_hello: Some(reason), ..Self::new(start, 0) }
+        Self { step: Step::Answer, unseen_hello: Some(reason), ..Self::new(start) }
+    }
+
+    /// A machine for an attempt whose hello comes in the framing of SSL 2.0.
+    pub(crate) fn for_ssl2_hello(start: Timestamp) -> Self {
+        Self { ssl2_hello: Some(Ssl2HelloReader::default()), ..Self::new(start) }
+    }
+
+    /// Counts further segments that brought bytes of the hello.
+    pub(crate) fn count_segments(&mut self, more: u32) {
+        self.opening.segments += more;
     }
 
     /// When the handshake last went on.
@@ -243,13 +266,30 @@ impl Machine {
         if from == Side::Server || !waits_for_peer {
             self.last_progress = self.last_progress.max(at);
         }
+        if from == Side::Client && self.ssl2_hello.is_some() {
+            self.ssl2_hello_bytes(&mut bytes);
+        }
         loop {
             let mut records = self.direction(from).records;
             let piece = records.next(&mut bytes);
             self.direction(from).records = records;
-            if let Some(verdict) = self.piece(from, at, piece?) {
+            // After a close the answer is read for its facts; the verdict stands.
+            if let Some(verdict) = self.piece(from, at, piece?)
+                && self.closing.is_none()
+            {
                 return Some(verdict);
             }
+        }
+    }
+
+    fn ssl2_hello_bytes(&mut self, bytes: &mut &[u8]) {
+        let hello = self.ssl2_hello.as_mut().and_then(|reader| reader.push(bytes));
+        if let Some(hello) = hello {
+            self.ssl2_hello = None;
+            self.opening.hello = Some(hello);
+            self.opening.records = 1;
+            self.opening.complete_at = Some(self.opening.latest);
+            self.step = Step::Answer;
         }
     }
 
@@ -304,7 +344,9 @@ impl Machine {
             Piece::Start(header) => self.record_begins(from, at, header),
             Piece::Body(header, bytes) => match header.content {
                 ContentType::Handshake if !self.is_opaque(from) => self.handshake_bytes(from, at, bytes),
-                ContentType::Alert if !self.is_opaque(from) => self.alert_bytes(from, at, bytes),
+                ContentType::Alert if !self.is_opaque(from) && header.length == ALERT_LENGTH => {
+                    self.alert_bytes(from, at, bytes)
+                }
                 _ => None,
             },
             Piece::End(header) => self.record_ends(from, at, header),
@@ -320,7 +362,7 @@ impl Machine {
             (Step::Legacy(legacy), ContentType::ApplicationData) => legacy.encrypted_begins(from, at),
             (Step::Legacy(legacy), ContentType::Handshake) if opaque => legacy.encrypted_begins(from, at),
             (Step::Legacy(legacy), ContentType::Alert) if opaque => {
-                let judgement = legacy.encrypted_alert(from);
+                let judgement = legacy.encrypted_alert(from)?;
                 return Some(self.verdict(at, judgement));
             }
             (Step::Encrypted(encrypted), ContentType::ApplicationData) => encrypted.record_begins(from, at),
@@ -417,8 +459,8 @@ impl Machine {
     ) -> Option<Verdict> {
         match (body, header.kind) {
             (Body::Hello(reader), _) => {
-                let Some(hello) = reader.finish() else { return Some(self.malformed(from, at)) };
-                self.opening.hello = Some(hello);
+                // Where lengths contradict each other, what was read before stands; the server judges the rest.
+                self.opening.hello = Some(reader.finish());
                 self.opening.complete_at = Some(self.opening.latest);
                 self.step = Step::Answer;
                 None
@@ -508,6 +550,11 @@ impl Machine {
 
     fn invalid(&self, from: Side, at: Timestamp) -> Verdict {
         let unanswered = matches!(self.step, Step::FirstHello | Step::Answer);
+        let ssl2 = self.opening.hello.as_ref().is_some_and(ClientHello::is_ssl2);
+        if from == Side::Server && unanswered && ssl2 {
+            // The server may have answered in SSL 2.0, which is not followed.
+            return Verdict::incomplete(at, IncompleteReason::Ambiguous);
+        }
         if from == Side::Server && unanswered {
             return self.failed(at, FailureCause::NotTls, from, Evidence::Seen);
         }
@@ -550,18 +597,43 @@ impl Machine {
         }
     }
 
-    /// `from` closed its direction.
-    pub(crate) fn closed(&self, from: Side, at: Timestamp) -> Verdict {
-        self.ended(at, FailureCause::Closed, from, Evidence::Seen)
+    /// `from` closed its direction. The verdict follows once the other side has ended too.
+    pub(crate) fn closed(&mut self, from: Side, at: Timestamp) -> Option<Verdict> {
+        if let Some(verdict) = self.closing {
+            return Some(Verdict { at, ..verdict });
+        }
+        let may_complete = match &self.step {
+            // A side that has sent its Finished may close, and the handshake may still complete.
+            Step::Legacy(legacy) => legacy.has_finished(from) && !self.half_closed,
+            Step::Encrypted(encrypted) => {
+                encrypted.awaits_server() && from == Side::Client && !self.half_closed
+            }
+            Step::FirstHello | Step::Answer | Step::SecondHello | Step::FinalAnswer => false,
+        };
+        let verdict = self.ended(at, FailureCause::Closed, from, Evidence::Seen);
+        if self.half_closed {
+            return Some(verdict);
+        }
+        self.half_closed = true;
+        if !may_complete {
+            self.closing = Some(verdict);
+        }
+        None
     }
 
     /// `from` reset the connection.
     pub(crate) fn reset(&self, from: Side, at: Timestamp) -> Verdict {
-        self.ended(at, FailureCause::Reset, from, Evidence::Seen)
+        match self.closing {
+            Some(verdict) => Verdict { at, ..verdict },
+            None => self.ended(at, FailureCause::Reset, from, Evidence::Seen),
+        }
     }
 
     /// Nothing came any more until `at`.
     pub(crate) fn timed_out(&self, at: Timestamp) -> Verdict {
+        if let Some(verdict) = self.closing {
+            return Verdict { at, ..verdict };
+        }
         let awaited = match self.phase() {
             Phase::Start | Phase::ServerFlight => Side::Client,
             Phase::HelloRetry if matches!(self.step, Step::SecondHello) => Side::Client,
@@ -572,7 +644,7 @@ impl Machine {
 
     /// The capture or the table gave the attempt up at `at`.
     pub(crate) fn abandoned(&self, at: Timestamp, reason: IncompleteReason) -> Verdict {
-        Verdict::incomplete(at, reason)
+        self.closing.map_or_else(|| Verdict::incomplete(at, reason), |verdict| Verdict { at, ..verdict })
     }
 
     /// The verdict as far as the capture carries it: an end that was concluded from what did not come is worth
