@@ -99,6 +99,7 @@ pub enum Phase {
 
 /// What is remembered of the alert of one objective. Saved together with the transitions that led to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AlertState {
     /// Where it stands.
     pub phase: Phase,

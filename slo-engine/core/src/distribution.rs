@@ -310,3 +310,66 @@ pub(crate) fn to_float(count: u64) -> f64 {
 pub(crate) fn to_count(value: f64) -> u64 {
     value as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exponential(scale: i32, zero: u64, offset: i32, buckets: &[u64]) -> Exponential {
+        let count = zero + buckets.iter().sum::<u64>();
+        Exponential::new(scale, count, zero, offset, buckets, 0).expect("a histogram")
+    }
+
+    #[test]
+    fn a_bound_between_two_buckets_takes_all_below_it() {
+        // Scale 0: (1/8, 1/4], (1/4, 1/2], (1/2, 1].
+        let sizes = Distribution::from(exponential(0, 2, -3, &[3, 4, 5]));
+        let at = |bound| sizes.at_or_below(bound);
+        assert_eq!((at(-1.0), at(0.0), at(0.1)), (0, 2, 2));
+        assert_eq!((at(0.25), at(0.5), at(1.0), at(9.0)), (5, 9, 14, 14));
+    }
+
+    #[test]
+    fn a_bound_within_a_bucket_splits_it_on_the_logarithmic_scale() {
+        // The square root of 1/2 is the middle of (1/2, 1].
+        let sizes = Distribution::from(exponential(0, 0, -1, &[100]));
+        assert_eq!(sizes.at_or_below(0.5_f64.sqrt()), 50);
+    }
+
+    #[test]
+    fn powers_of_the_base_are_upper_ends_at_every_scale() {
+        for scale in -2..=12 {
+            for index in [-40_i32, -1, 0, 1, 7, 200] {
+                let sizes = Distribution::from(exponential(scale, 0, index, &[10]));
+                let upper = (f64::from(index + 1) * f64::from(-scale).exp2()).exp2();
+                assert_eq!(sizes.at_or_below(upper), 10, "scale {scale}, bucket {index}");
+                let lower = (f64::from(index) * f64::from(-scale).exp2()).exp2();
+                assert_eq!(sizes.at_or_below(lower), 0, "scale {scale}, bucket {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn giving_up_resolution_keeps_every_observation() {
+        let many: Vec<u64> = (0..2_000).map(|count| count % 3).collect();
+        let sizes = exponential(8, 1, -1_000, &many);
+        assert!(sizes.buckets.len() <= MOST_BUCKETS);
+        assert_eq!(sizes.total(), 1 + many.iter().sum::<u64>());
+        // Negative bucket numbers halve downwards: bucket -1 stays -1, which holds the same sizes.
+        let mut sizes = exponential(1, 0, -1, &[5]);
+        sizes.rescale(0);
+        assert_eq!(sizes, exponential(0, 0, -1, &[5]));
+    }
+
+    #[test]
+    fn a_ninth_layout_is_counted_without_its_sizes() {
+        let mut sum = Distribution::default();
+        for bound in 1..=20_u32 {
+            let sizes = Explicit::new(&[f64::from(bound)], &[1, 0], 1).expect("a histogram");
+            sum.add(&sizes.into());
+        }
+        assert_eq!(sum.total(), 20);
+        assert_eq!(sum.at_or_below(1e9), 8);
+        assert!(sum.explicit.len() <= MOST_LAYOUTS + 1);
+    }
+}

@@ -329,12 +329,14 @@ fn histograms_count_like_counters_even_when_their_scale_changes() {
     take(10, exponential(1, 0, &[1, 2, 3, 4]));
     // Scale 0: the same ten observations in two buckets, and five more in the second and third.
     assert_eq!(take(20, exponential(0, 0, &[3, 9, 3])), Taken::Counted);
+    // Finer again, and one more in (4, 8]: compared at the coarser of the two.
+    assert_eq!(take(25, exponential(1, 0, &[3, 0, 9, 0, 4])), Taken::Counted);
     assert_eq!(take(30, exponential(0, 0, &[1, 0, 0])), Taken::Reset);
     let window = Window::ending(at(30), Duration::from_secs(3_600));
     let sum = recorder.ledger().sum(series("200").id(), window, at(30)).unwrap();
-    assert_eq!(sum.total(), 16);
+    assert_eq!(sum.total(), 17);
     assert_eq!((sum.at_or_below(1.0), sum.at_or_below(2.0)), (Some(0), Some(4)));
-    assert_eq!((sum.at_or_below(4.0), sum.at_or_below(8.0)), (Some(13), Some(16)));
+    assert_eq!((sum.at_or_below(4.0), sum.at_or_below(8.0)), (Some(13), Some(17)));
 }
 
 #[test]

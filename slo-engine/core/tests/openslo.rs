@@ -309,6 +309,8 @@ fn factors_that_cannot_be_meant_are_warned_about() {
     assert_eq!(found.len(), 2);
     assert!(found[0].contains("1d/2h would alert at a burn rate of 0.70"), "{found:?}");
     assert!(found[1].contains("3d/6h would alert at a burn rate of 0.23"), "{found:?}");
+    let tiers = &parse(&RIGHT.replace("30d", "7d")).unwrap().objectives[0].alert.tiers;
+    assert!(tiers.iter().all(|tier| tier.factor >= 1.0), "{tiers:?}");
     let found = warnings("30d", "1d");
     assert!(found.iter().any(|found| found.contains("3d/6h is longer than the SLO window")), "{found:?}");
 }

@@ -79,6 +79,30 @@ proptest! {
     }
 }
 
+/// Short windows whose beginning a tier no longer reaches while their end is still within it.
+#[test]
+fn short_windows_across_the_end_of_a_tier_miss_nothing() {
+    let mut ledger = Ledger::new(Limits::default());
+    let first = NOW - 5 * 86_400;
+    let mut time = first;
+    while time <= NOW {
+        record(&mut ledger, time, 1, NOW);
+        time += 10;
+    }
+    ledger.expire(Timestamp::from_seconds(NOW));
+    let end = NOW - NOW % 10 + 10;
+    for reach in [Tier::TenSeconds, Tier::Minute, Tier::TenMinutes].map(|tier| tier.reach().as_secs()) {
+        for after in (0..3_600).step_by(10) {
+            let to = end - reach + after;
+            for length in [10, 60, 300, 600, 1_800, 3_600] {
+                let (from, until) = (promised_edge(to - length), promised_edge(to));
+                let window = Window { from: to - length, to };
+                assert_eq!(sum(&ledger, window), (until - from) / 10, "{window:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_window_ends_with_the_bucket_that_holds_now() {
     let window = Window::ending(Timestamp::from_seconds(NOW), Duration::from_secs(300));
