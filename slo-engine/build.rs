@@ -6,7 +6,7 @@ use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../slos");
-    println_cargo(&format!("rerun-if-changed={}", folder.display()));
+    println!("cargo:rerun-if-changed={}", folder.display());
     let mut files: Vec<PathBuf> = match fs::read_dir(&folder) {
         Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
         Err(_) => Vec::new(),
@@ -22,9 +22,4 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     code.push_str("]\n");
     fs::write(Path::new(&env::var("OUT_DIR")?).join("shipped.rs"), code)?;
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
-fn println_cargo(instruction: &str) {
-    println!("cargo:{instruction}");
 }

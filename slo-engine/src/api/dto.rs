@@ -139,7 +139,7 @@ pub(super) struct Alerts {
 struct AlertDto {
     slo: String,
     service: String,
-    fingerprint: Fingerprint,
+    fingerprint: String,
     labels: BTreeMap<String, String>,
     /// `inactive`, `pending`, `firing` or `resolved`.
     state: &'static str,
@@ -168,7 +168,7 @@ impl From<&ObjectiveView> for AlertDto {
         Self {
             slo: view.objective.name.clone(),
             service: view.objective.service.clone(),
-            fingerprint: Fingerprint::of(&labels),
+            fingerprint: Fingerprint::of(&labels).to_string(),
             labels,
             state,
             severity,
@@ -183,7 +183,7 @@ impl From<&ObjectiveView> for AlertDto {
 #[derive(Debug, Serialize)]
 struct TransitionDto {
     slo: String,
-    fingerprint: Fingerprint,
+    fingerprint: String,
     event: &'static str,
     at: String,
     sequence: u64,
@@ -197,7 +197,7 @@ impl From<&Transition> for TransitionDto {
     fn from(transition: &Transition) -> Self {
         Self {
             slo: transition.objective.clone(),
-            fingerprint: transition.fingerprint,
+            fingerprint: transition.fingerprint.to_string(),
             event: transition.kind.word(),
             at: transition.at.to_string(),
             sequence: transition.sequence,

@@ -48,13 +48,6 @@ impl Refusals {
         self.by_word.entry(word).and_modify(|(sum, _)| *sum += count).or_insert_with(|| (count, sentence()));
     }
 
-    /// Takes over what another collected.
-    pub(crate) fn absorb(&mut self, other: Self) {
-        for (word, (count, sentence)) in other.by_word {
-            self.add(word, count, || sentence);
-        }
-    }
-
     /// Number of refused points.
     pub(crate) fn total(&self) -> u64 {
         self.by_word.values().map(|(count, _)| count).sum()

@@ -46,17 +46,22 @@ struct Draft {
 
 impl Incidents {
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
-        let (records, bad_records) = store.load::<IncidentRecord>(Table::Incident)?;
-        let (transitions, bad_transitions) = store.load::<Transition>(Table::Transition)?;
-        let (rows, bad_rows) = store.load::<OutboxRow>(Table::Notification)?;
-        let unreadable = bad_records + bad_transitions + bad_rows;
+        let records = store.load::<IncidentRecord>(Table::Incident)?;
+        let transitions = store.load::<Transition>(Table::Transition)?;
+        let rows = store.load::<OutboxRow>(Table::Notification)?;
+        let unreadable = records.unreadable + transitions.unreadable + rows.unreadable;
         if unreadable > 0 {
             tracing::error!("{unreadable} records of incidents and notifications could not be read");
         }
-        let outbox: BTreeMap<u64, OutboxRow> = rows.into_iter().map(|(_, row)| (row.number, row)).collect();
+        let outbox: BTreeMap<u64, OutboxRow> =
+            rows.records.into_iter().map(|(_, row)| (row.number, row)).collect();
         Ok(Self {
-            records: records.into_iter().map(|(_, record)| (record.objective.name.clone(), record)).collect(),
-            transitions: transitions.into_iter().map(|(_, transition)| transition).collect(),
+            records: records
+                .records
+                .into_iter()
+                .map(|(_, record)| (record.objective.name.clone(), record))
+                .collect(),
+            transitions: transitions.records.into_iter().map(|(_, transition)| transition).collect(),
             next_number: outbox.last_key_value().map_or(1, |(number, _)| number + 1),
             outbox,
         })

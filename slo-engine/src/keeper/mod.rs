@@ -165,7 +165,7 @@ impl Keeper {
 /// Writes down what was found on open, and returns that with what was found lately.
 fn load_notices(store: &mut Store, findings: &[Finding], now: Timestamp) -> Result<Vec<Notice>, StoreError> {
     let mut batch = Batch::default();
-    let (found, _) = store.load_under::<Notice>(Table::Engine, NOTICE)?;
+    let found = store.load_under::<Notice>(Table::Engine, NOTICE)?.records;
     let mut notices = Vec::new();
     for (key, notice) in found {
         if now.since(notice.at) > NOTICE_TIME {

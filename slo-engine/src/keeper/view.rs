@@ -6,7 +6,7 @@ use crate::store::StoreFigures;
 use pqscope_slo_core::alert::{AlertState, Transition};
 use pqscope_slo_core::burn::Tally;
 use pqscope_slo_core::evaluation::{ChartPoint, Evaluation, chart, tally};
-use pqscope_slo_core::ledger::Window;
+use pqscope_slo_core::ledger::{Ledger, Window};
 use pqscope_slo_core::objective::Objective;
 use pqscope_slo_core::recorder::Recorder;
 use pqscope_slo_core::time::Timestamp;
@@ -17,10 +17,10 @@ use std::time::Duration;
 
 /// Transitions and notifications in a view.
 const RECENT: usize = 50;
-/// Span of the chart.
-const CHART_LENGTH: Duration = Duration::from_secs(3_600);
-/// Step of the chart.
-const CHART_STEP: Duration = Duration::from_secs(60);
+/// Span and step of the chart.
+const CHART: (Duration, Duration) = (Duration::from_secs(3_600), Duration::from_secs(60));
+/// Span and step while there are no older events, so that the first minutes can be read too.
+const EARLY_CHART: (Duration, Duration) = (Duration::from_secs(900), Duration::from_secs(20));
 const HOUR_SECONDS: u64 = 3_600;
 
 /// Something about the state folder that people should know.
@@ -43,7 +43,7 @@ pub(crate) struct ObjectiveView {
     pub(crate) evaluation: Evaluation,
     /// Where its alert stands.
     pub(crate) alert: AlertState,
-    /// Events of the last hour by the minute.
+    /// Events of the last hour by the minute, or of the last minutes in finer steps while there are no others.
     pub(crate) chart: Vec<ChartPoint>,
     /// Events since the hour in which the engine started: only grows while it runs.
     pub(crate) events: Tally,
@@ -64,7 +64,7 @@ impl ObjectiveView {
         let from = started.seconds() - started.seconds() % HOUR_SECONDS;
         let since_start = Window { from, to: Window::ending(now, Duration::ZERO).to };
         Self {
-            chart: chart(objective, ledger, CHART_LENGTH, CHART_STEP, now),
+            chart: fitting_chart(objective, ledger, now),
             events: tally(objective, ledger, since_start, now),
             last_heard: recorder.last_heard(&objective.indicator.total().metric),
             objective: objective.clone(),
@@ -72,6 +72,15 @@ impl ObjectiveView {
             alert,
         }
     }
+}
+
+fn fitting_chart(objective: &Objective, ledger: &Ledger, now: Timestamp) -> Vec<ChartPoint> {
+    let hour = chart(objective, ledger, CHART.0, CHART.1, now);
+    let early = now.before(EARLY_CHART.0);
+    if hour.iter().any(|point| point.tally.total > 0 && point.from < early) {
+        return hour;
+    }
+    chart(objective, ledger, EARLY_CHART.0, EARLY_CHART.1, now)
 }
 
 /// The engine at a moment.

@@ -6,8 +6,9 @@ use super::{Store, StoreError};
 use pqscope_slo_core::intake::{Measured, SourceState, StreamState};
 use pqscope_slo_core::ledger::{BucketKey, Tier};
 use pqscope_slo_core::recorder::{Change, Record, RecordKey};
-use pqscope_slo_core::series::{Series, SeriesId, SourceId, StreamId};
+use pqscope_slo_core::series::{SeriesId, SourceId, StreamId};
 use pqscope_slo_core::time::Timestamp;
+use serde::de::DeserializeOwned;
 
 const BIRTH: &[u8] = b"birth";
 
@@ -31,36 +32,39 @@ impl Store {
     pub(crate) fn load_counts(&self) -> Result<(Vec<Record>, usize), StoreError> {
         let mut records = Vec::new();
         let mut unreadable = 0;
-        let (birth, _) = self.load_under::<Timestamp>(Table::Engine, BIRTH)?;
-        records.extend(birth.into_iter().map(|(_, birth)| Record::Birth(birth)));
-        let (series, bad) = self.load::<Series>(Table::Series)?;
-        unreadable += bad;
-        records.extend(series.into_iter().map(|(_, series)| Record::Series(series)));
-        let (sources, bad) = self.load::<SourceState>(Table::Source)?;
-        unreadable += bad;
-        for (key, state) in sources {
-            match <[u8; 16]>::try_from(key) {
-                Ok(id) => records.push(Record::Source(SourceId::from_bytes(id), state)),
-                Err(_) => unreadable += 1,
-            }
-        }
-        let (streams, bad) = self.load::<StreamState>(Table::Stream)?;
-        unreadable += bad;
-        for (key, state) in streams {
-            match stream_of(&key) {
-                Some(id) => records.push(Record::Stream(id, state)),
-                None => unreadable += 1,
-            }
-        }
-        let (buckets, bad) = self.load::<Measured>(Table::Bucket)?;
-        unreadable += bad;
-        for (key, value) in buckets {
-            match bucket_of(&key) {
-                Some(key) => records.push(Record::Bucket(key, value)),
-                None => unreadable += 1,
-            }
-        }
+        let birth = self.load_under::<Timestamp>(Table::Engine, BIRTH)?;
+        records.extend(birth.records.into_iter().map(|(_, birth)| Record::Birth(birth)));
+        self.load_table(Table::Series, &mut records, &mut unreadable, |_, series| {
+            Some(Record::Series(series))
+        })?;
+        self.load_table(Table::Source, &mut records, &mut unreadable, |key, state: SourceState| {
+            Some(Record::Source(SourceId::from_bytes(key.try_into().ok()?), state))
+        })?;
+        self.load_table(Table::Stream, &mut records, &mut unreadable, |key, state: StreamState| {
+            Some(Record::Stream(stream_of(key)?, state))
+        })?;
+        self.load_table(Table::Bucket, &mut records, &mut unreadable, |key, value: Measured| {
+            Some(Record::Bucket(bucket_of(key)?, value))
+        })?;
         Ok((records, unreadable))
+    }
+
+    fn load_table<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        records: &mut Vec<Record>,
+        unreadable: &mut usize,
+        read: impl Fn(&[u8], T) -> Option<Record>,
+    ) -> Result<(), StoreError> {
+        let loaded = self.load::<T>(table)?;
+        *unreadable += loaded.unreadable;
+        for (key, value) in loaded.records {
+            match read(&key, value) {
+                Some(record) => records.push(record),
+                None => *unreadable += 1,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -102,6 +106,7 @@ mod tests {
     use super::*;
     use crate::store::Urgency;
     use pqscope_slo_core::distribution::Exponential;
+    use pqscope_slo_core::series::Series;
 
     fn samples() -> Vec<Record> {
         let series =

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// A fault of the state folder or of the database in it.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// Another process holds the folder.
     #[error(
         "the state folder {} is in use by {holder}; stop it, or give this one a folder of its own with --state",

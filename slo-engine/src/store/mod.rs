@@ -98,6 +98,15 @@ pub(crate) struct StoreFigures {
     pub(crate) healthy: bool,
 }
 
+/// What a table holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Loaded<T> {
+    /// Key (without the table) and record, in key order.
+    pub(crate) records: Vec<(Vec<u8>, T)>,
+    /// Number of records in an encoding that is not known.
+    pub(crate) unreadable: usize,
+}
+
 /// The state folder, held by this process.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -173,11 +182,8 @@ impl Store {
         outcome
     }
 
-    /// All readable records of a table in key order, and how many could not be read.
-    pub(crate) fn load<T: DeserializeOwned>(
-        &self,
-        table: Table,
-    ) -> Result<(Vec<(Vec<u8>, T)>, usize), StoreError> {
+    /// All records of a table.
+    pub(crate) fn load<T: DeserializeOwned>(&self, table: Table) -> Result<Loaded<T>, StoreError> {
         self.load_under(table, &[])
     }
 
@@ -186,18 +192,17 @@ impl Store {
         &self,
         table: Table,
         start: &[u8],
-    ) -> Result<(Vec<(Vec<u8>, T)>, usize), StoreError> {
-        let mut records = Vec::new();
-        let mut unreadable = 0;
-        let Some(database) = &self.database else { return Ok((records, unreadable)) };
+    ) -> Result<Loaded<T>, StoreError> {
+        let mut loaded = Loaded { records: Vec::new(), unreadable: 0 };
+        let Some(database) = &self.database else { return Ok(loaded) };
         for pair in database.scan(&table.key(start)) {
             let (key, value) = pair?;
             match record::decode(&value) {
-                Some(record) => records.push((key.get(1..).unwrap_or_default().to_vec(), record)),
-                None => unreadable += 1,
+                Some(record) => loaded.records.push((key.get(1..).unwrap_or_default().to_vec(), record)),
+                None => loaded.unreadable += 1,
             }
         }
-        Ok((records, unreadable))
+        Ok(loaded)
     }
 
     /// Figures as of now.

@@ -27,11 +27,6 @@ impl Batch {
         self.changes.push(Change::Delete(table.key(key)));
     }
 
-    /// Number of changes.
-    pub(crate) fn len(&self) -> usize {
-        self.changes.len()
-    }
-
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         self.changes.is_empty()

@@ -7,9 +7,9 @@ fn batch(key: &str, value: u64) -> Batch {
 }
 
 fn values(store: &Store) -> Vec<(String, u64)> {
-    let (records, unreadable) = store.load::<u64>(Table::Bucket).unwrap();
-    assert_eq!(unreadable, 0);
-    records.into_iter().map(|(key, value)| (String::from_utf8(key).unwrap(), value)).collect()
+    let loaded = store.load::<u64>(Table::Bucket).unwrap();
+    assert_eq!(loaded.unreadable, 0);
+    loaded.records.into_iter().map(|(key, value)| (String::from_utf8(key).unwrap(), value)).collect()
 }
 
 #[test]
@@ -40,9 +40,9 @@ fn tables_do_not_see_each_other() {
     batch.put(Table::Notification, b"a", &"text");
     store.commit(batch, Urgency::Essential).unwrap();
     assert_eq!(values(&store).len(), 1);
-    assert_eq!(store.load::<String>(Table::Notification).unwrap().0.len(), 1);
+    assert_eq!(store.load::<String>(Table::Notification).unwrap().records.len(), 1);
     // The wrong type is counted, not hidden.
-    assert_eq!(store.load::<u64>(Table::Notification).unwrap(), (vec![], 1));
+    assert_eq!(store.load::<u64>(Table::Notification).unwrap(), Loaded { records: vec![], unreadable: 1 });
 }
 
 #[test]

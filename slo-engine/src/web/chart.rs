@@ -1,4 +1,4 @@
-//! The chart of one objective: share of bad events by the minute, over the last hour.
+//! The chart of one objective: share of bad events by the step.
 
 use super::format::percent;
 use maud::{Markup, html};
@@ -21,11 +21,8 @@ pub(super) fn error_ratio(points: &[ChartPoint], threshold: Option<f64>, now: Ti
     let bottom = HEIGHT - BOTTOM;
     let height_of = |share: f64| (share / scale).clamp(0.0, 1.0) * (bottom - TOP);
     let step = (WIDTH - LEFT) / float(points.len());
-    let minutes = now.since(first.from).as_secs() / 60;
-    let summary = format!(
-        "Share of bad events per minute over the last {minutes} minutes, at most {}.",
-        percent(worst)
-    );
+    let minutes = (now.since(first.from).as_secs() + 30) / 60;
+    let summary = format!("Share of bad events over the last {minutes} minutes, at most {}.", percent(worst));
     html! {
         svg.chart viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(summary) preserveAspectRatio="none" {
             @for part in [0.0, 0.5, 1.0] {

@@ -25,8 +25,8 @@ const REFRESH_SECONDS: u64 = 10;
 /// How the page and its parts are coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Tone {
-    Good,
     Quiet,
+    Good,
     Warning,
     Critical,
 }
@@ -80,7 +80,7 @@ pub(crate) fn page(view: &View, deliveries: &DeliveryFigures, now: Timestamp) ->
                     section aria-label="Objectives" {
                         h2 { "Objectives" }
                         div.cards {
-                            @for slo in &view.objectives { (objective::card(slo, now)) }
+                            @for slo in worst_first(view) { (objective::card(slo, now)) }
                         }
                     }
                     (outbox::notifications(view, deliveries, now))
@@ -118,6 +118,12 @@ fn verdict(view: &View) -> (Tone, String) {
         Tone::Good | Tone::Quiet => (Tone::Good, "Within objectives".to_owned()),
         Tone::Warning | Tone::Critical => (worst, "Objectives at risk".to_owned()),
     }
+}
+
+fn worst_first(view: &View) -> Vec<&ObjectiveView> {
+    let mut objectives: Vec<&ObjectiveView> = view.objectives.iter().collect();
+    objectives.sort_by_key(|slo| std::cmp::Reverse(objective::state_in_words(slo.evaluation.state).0));
+    objectives
 }
 
 fn firing(view: &View, now: Timestamp) -> Markup {

@@ -62,7 +62,7 @@ fn budget(slo: &ObjectiveView) -> Markup {
                     span.detail { "not known before the first handshakes" }
                 }
                 Some(remaining) => {
-                    span.number { (percent(remaining)) }
+                    span.number { (percent(remaining.max(0.0))) }
                     svg.bar viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true" {
                         rect.track width="100" height="4" {}
                         rect.(bar_tone(remaining).class()) width=(format!("{:.1}", remaining.clamp(0.0, 1.0) * 100.0)) height="4" {}
@@ -84,7 +84,8 @@ fn bar_tone(remaining: f64) -> Tone {
 
 fn exhaustion(slo: &ObjectiveView, remaining: f64) -> String {
     if remaining <= 0.0 {
-        return "spent".to_owned();
+        let spent = 1.0 - remaining;
+        return if spent < 1.05 { "spent".to_owned() } else { format!("spent {} over", burn(spent)) };
     }
     match slo.evaluation.budget.exhaustion {
         Some(span) => format!("gone in {} at this rate", span_in_words(span)),
@@ -150,11 +151,11 @@ fn drawing(slo: &ObjectiveView, now: Timestamp) -> Markup {
             @if has_events {
                 (chart::error_ratio(&slo.chart, threshold, now))
                 figcaption {
-                    "Share of bad events per minute"
+                    "Share of bad events over time"
                     @if let Some(threshold) = threshold { " · dashed: pages at " (percent(threshold)) }
                 }
             } @else {
-                p.empty { "No events in the last hour." }
+                p.empty { "No events lately." }
             }
         }
     }
