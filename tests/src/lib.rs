@@ -2,8 +2,11 @@
 //! and saying why a test cannot run here. The tests themselves are in `tests/`; they know the programs only by their
 //! command lines, files and sockets.
 
+pub mod agent;
 pub mod binary;
+pub mod capture_file;
 pub mod http;
 pub mod process;
 pub mod records;
 pub mod requirement;
+pub mod verdict;

@@ -160,9 +160,8 @@ async fn every_handshake_is_counted_once_and_pages_once() {
     }
 
     // The page: refused once by the receiver, then delivered once, and not again.
-    let page = wait_for(|| {
-        receiver.deliveries().into_iter().find(|delivery| delivery.verdict == Verdict::Accepted)
-    });
+    let page =
+        wait_for(|| receiver.deliveries().into_iter().find(|delivery| delivery.verdict == Verdict::Accepted));
     let page = page.unwrap_or_else(|| panic!("no page arrives{}", engine.process.log()));
     let body = page.json().expect("a JSON body");
     assert_eq!(records::text(&body, "status"), Some("firing"), "{body}");
