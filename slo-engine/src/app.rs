@@ -23,6 +23,8 @@ use tonic::transport::server::TcpIncoming;
 
 /// Exports that may wait for the keeper; beyond it senders are asked to repeat.
 const WAITING_EXPORTS: usize = 256;
+/// gRPC calls under way on one connection: bounds what is held decoded.
+const CALLS_PER_CONNECTION: usize = 16;
 /// Requests under way get this long to end.
 const GRACE: Duration = Duration::from_secs(5);
 /// Posts under way get this long to end; one that does not is repeated after the next start.
@@ -162,6 +164,7 @@ fn spawn_http(listener: TcpListener, router: Router, stopping: watch::Receiver<b
 fn spawn_grpc(listener: TcpListener, door: Door, stopping: watch::Receiver<bool>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let served = tonic::transport::Server::builder()
+            .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
             .add_service(ingest::grpc::service(door))
             .serve_with_incoming_shutdown(TcpIncoming::from(listener), stopped(stopping))
             .await;

@@ -44,6 +44,9 @@ pub(super) enum BodyFault {
     /// Over the limit, before or after decompression.
     #[error("the request is larger than {0} bytes; send smaller batches, or raise --max-request")]
     TooLarge(usize),
+    /// The body did not come in time.
+    #[error("the request did not arrive within {0} seconds")]
+    TooSlow(u64),
     /// Bytes that are not what they should be.
     #[error("{0}")]
     Malformed(String),
@@ -55,6 +58,7 @@ impl BodyFault {
         match self {
             Self::ContentType(_) | Self::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
         }
     }

@@ -1,16 +1,20 @@
 //! OTLP over HTTP: `POST /v1/metrics`.
 
 use super::body::{self, BodyFault, Encoding};
-use super::{Door, Unavailable, convert};
+use super::{Door, Export, Interest, Unavailable, convert};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Seconds after which a refused sender may try again.
 const RETRY_AFTER_SECONDS: &str = "5";
+/// A body must arrive within this time.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The routes of the OTLP/HTTP listener.
 pub(crate) fn router(door: Door) -> Router {
@@ -30,7 +34,7 @@ async fn take_metrics(State(door): State<Door>, request: Request) -> Response {
         Ok(encoding) => encoding,
         Err(fault) => return refuse(Encoding::Json, &fault),
     };
-    match read_and_submit(&door, encoding, &parts.headers, content).await {
+    match read_and_submit(&door, encoding, parts.headers, content).await {
         Ok(Ok(partial)) => respond(encoding, StatusCode::OK, body::encode_response(encoding, partial)),
         Ok(Err(unavailable)) => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -48,20 +52,42 @@ type Answer = Result<Option<(i64, String)>, Unavailable>;
 async fn read_and_submit(
     door: &Door,
     encoding: Encoding,
-    headers: &HeaderMap,
+    headers: HeaderMap,
     content: Body,
 ) -> Result<Answer, BodyFault> {
-    let limit = door.max_request_bytes;
+    let bytes = read(&headers, content, door.max_request_bytes).await?;
+    // Large bodies take a while to unpack; the threads that serve the page must not wait for them.
+    let (interest, limit) = (Arc::clone(&door.interest), door.max_request_bytes);
+    let unpacking = tokio::task::spawn_blocking(move || unpack(encoding, &headers, bytes, limit, &interest));
+    // The task is neither aborted nor does it panic on bad input; if it did, it would be the input's fault.
+    let export = unpacking
+        .await
+        .map_err(|error| BodyFault::Malformed(format!("the body cannot be unpacked: {error}")))??;
+    Ok(door.submit(export).await.map(|receipt| receipt.partial_success()))
+}
+
+async fn read(headers: &HeaderMap, content: Body, limit: usize) -> Result<Vec<u8>, BodyFault> {
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(BodyFault::TooLarge(limit));
     }
+    let reading = tokio::time::timeout(READ_TIMEOUT, to_bytes(content, limit));
+    let bytes = reading.await.map_err(|_| BodyFault::TooSlow(READ_TIMEOUT.as_secs()))?;
     // The only other failure is a sender that hung up, and it will not read the answer.
-    let bytes = to_bytes(content, limit).await.map_err(|_| BodyFault::TooLarge(limit))?;
-    let content = body::decompress(headers, bytes.into(), limit)?;
+    Ok(bytes.map_err(|_| BodyFault::TooLarge(limit))?.into())
+}
+
+fn unpack(
+    encoding: Encoding,
+    headers: &HeaderMap,
+    bytes: Vec<u8>,
+    limit: usize,
+    interest: &Interest,
+) -> Result<Export, BodyFault> {
+    let content = body::decompress(headers, bytes, limit)?;
     let decoded = body::decode(encoding, &content)?;
-    let mut export = convert(&decoded.request, &door.interest);
+    let mut export = convert(&decoded.request, interest);
     let mut remarks = decoded.remarks;
     if decoded.lost_points > 0 {
         let why = if remarks.is_empty() {
@@ -73,7 +99,7 @@ async fn read_and_submit(
     } else {
         export.warnings.append(&mut remarks);
     }
-    Ok(door.submit(export).await.map(|receipt| receipt.partial_success()))
+    Ok(export)
 }
 
 fn refuse(encoding: Encoding, fault: &BodyFault) -> Response {

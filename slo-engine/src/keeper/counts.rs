@@ -7,6 +7,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// A commit takes no further export once it holds this many changes.
 const MOST_CHANGES: usize = 10_000;
+/// Nor once it answers this many exports: repeats make no changes, but their senders wait too.
+const MOST_EXPORTS: usize = 256;
 
 type Reply = oneshot::Sender<Result<Receipt, Unavailable>>;
 
@@ -18,7 +20,8 @@ impl Keeper {
         while let Some(Submission { export, reply }) = next {
             let receipt = self.count(export);
             answers.push((reply, receipt));
-            next = if self.recorder.unsaved() < MOST_CHANGES { more.try_recv().ok() } else { None };
+            let full = self.recorder.unsaved() >= MOST_CHANGES || answers.len() >= MOST_EXPORTS;
+            next = if full { None } else { more.try_recv().ok() };
         }
         let saved = self.save_counts();
         if let Err(error) = &saved {

@@ -141,3 +141,79 @@ fn copy_files(from: &Path, to: &Path) {
         }
     }
 }
+
+/// sled itself meets the end of the disk: the error is said, nothing acknowledged is lost, and it goes on with room.
+#[test]
+fn a_disk_that_is_full_to_the_last_byte_is_survived() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path()) else { return };
+    let state = folder.path().join("state");
+    let (mut store, _) = Store::open(&state).unwrap();
+    let big = "x".repeat(10_000);
+    let put = |store: &mut Store, key: u32, urgency| {
+        let mut batch = Batch::default();
+        batch.put(Table::Bucket, &key.to_be_bytes(), &big);
+        store.commit(batch, urgency)
+    };
+    put(&mut store, 0, Urgency::Repeatable).unwrap();
+    let filler = disk.fill();
+    assert!(matches!(put(&mut store, 1, Urgency::Repeatable), Err(StoreError::DiskFull { .. })));
+    // Essential records use up the ballast, and then there is nothing left.
+    let mut written = 1;
+    let error = loop {
+        match put(&mut store, written, Urgency::Essential) {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 100_000, "the disk never got full");
+    };
+    assert!(matches!(error, StoreError::DiskFull { .. }), "{error}");
+    assert!(written > 10, "the ballast held some: {written}");
+    assert!(!store.figures().healthy);
+    put(&mut store, written, Urgency::Essential).unwrap_err();
+
+    std::fs::remove_file(filler).unwrap();
+    put(&mut store, written, Urgency::Repeatable).unwrap();
+    assert!(store.figures().healthy);
+    drop(store);
+    let (store, findings) = Store::open(&state).unwrap();
+    assert_eq!(findings, []);
+    let keys: Vec<Vec<u8>> =
+        store.load::<String>(Table::Bucket).unwrap().records.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, (0..=written).map(|key| key.to_be_bytes().to_vec()).collect::<Vec<_>>());
+}
+
+/// A small file system of its own; taken down when dropped.
+struct SmallDisk<'a> {
+    folder: &'a Path,
+}
+
+impl<'a> SmallDisk<'a> {
+    fn mount(folder: &'a Path) -> Option<Self> {
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=24m", "pqscope-test"]).arg(folder);
+        match mount.output() {
+            Ok(output) if output.status.success() => Some(Self { folder }),
+            failure => {
+                println!("skipped: cannot mount a tmpfs: {failure:?}");
+                None
+            }
+        }
+    }
+
+    fn fill(&self) -> PathBuf {
+        use std::io::Write;
+        let path = self.folder.join("filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        for size in [1 << 16, 1 << 12, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+        path
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.folder).status();
+    }
+}
