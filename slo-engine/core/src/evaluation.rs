@@ -210,7 +210,7 @@ pub fn chart(
     now: Timestamp,
 ) -> Vec<ChartPoint> {
     let picked = Picked::new(objective, ledger);
-    let kept = Tier::ALL.into_iter().find(|tier| length + step <= tier.reach()).unwrap_or(Tier::Hour);
+    let kept = Tier::ALL.into_iter().find(|tier| length + step <= tier.reach()).unwrap_or(Tier::Day);
     let step = step.as_secs().max(1).next_multiple_of(kept.seconds());
     let to = (now.seconds() + 1).next_multiple_of(step);
     let count = length.as_secs().div_ceil(step).max(1);

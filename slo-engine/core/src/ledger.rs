@@ -1,11 +1,11 @@
 //! Counts per series and time bucket, and sums over any window.
 //!
-//! Every increment is added to one bucket of each [`Tier`]: ten seconds, a minute, ten minutes, an hour. Fine buckets are
-//! kept for hours, coarse ones for months, so a window is summed from a bounded number of buckets: coarse ones in the
+//! Every increment is added to one bucket of each [`Tier`]: ten seconds, a minute, ten minutes, an hour, a day. Fine
+//! buckets are kept for hours, coarse ones for months, so a window is summed from a bounded number of buckets: coarse ones in the
 //! middle, finer ones at its ends. Numbers of events are added up, never ratios. A late event goes to the buckets of its
 //! own time. Buckets hold absolute values; saving one twice changes nothing.
 //!
-//! Memory: about 20 bytes per bucket and tier, at most 5,000 buckets for a series that is busy all the time
+//! Memory: about 30 bytes per bucket that holds a count, at most 3,500 buckets for a series that is busy all the time
 //! (0.1 MB), a few kilobytes for a rare one. [`Limits`] bound the number of series: beyond the first bound new series
 //! lose the attributes that no objective asks about (their value becomes `other`), beyond the second they are refused.
 
@@ -28,11 +28,16 @@ pub enum Tier {
     TenMinutes,
     /// One hour.
     Hour,
+    /// One day of UTC.
+    Day,
 }
+
+/// Longest window: how far back counts are kept.
+pub const LONGEST_WINDOW: Duration = Tier::Day.reach();
 
 impl Tier {
     /// All tiers, finest first.
-    pub const ALL: [Self; 4] = [Self::TenSeconds, Self::Minute, Self::TenMinutes, Self::Hour];
+    pub const ALL: [Self; 5] = [Self::TenSeconds, Self::Minute, Self::TenMinutes, Self::Hour, Self::Day];
 
     /// Seconds from the start of a bucket to the start of the next.
     pub const fn seconds(self) -> u64 {
@@ -41,6 +46,7 @@ impl Tier {
             Self::Minute => 60,
             Self::TenMinutes => 600,
             Self::Hour => 3_600,
+            Self::Day => 86_400,
         }
     }
 
@@ -50,7 +56,8 @@ impl Tier {
             Self::TenSeconds => 2 * 3_600,
             Self::Minute => 12 * 3_600,
             Self::TenMinutes => 4 * 86_400,
-            Self::Hour => 120 * 86_400,
+            Self::Hour => 40 * 86_400,
+            Self::Day => 400 * 86_400,
         })
     }
 
@@ -59,7 +66,8 @@ impl Tier {
         let margin = match self {
             Self::TenSeconds => 60,
             Self::Minute => 600,
-            Self::TenMinutes | Self::Hour => 3_600,
+            Self::TenMinutes => 3_600,
+            Self::Hour | Self::Day => 86_400,
         };
         Duration::from_secs(self.reach().as_secs() + margin)
     }
@@ -69,7 +77,8 @@ impl Tier {
             Self::TenSeconds => Some(Self::Minute),
             Self::Minute => Some(Self::TenMinutes),
             Self::TenMinutes => Some(Self::Hour),
-            Self::Hour => None,
+            Self::Hour => Some(Self::Day),
+            Self::Day => None,
         }
     }
 
@@ -80,6 +89,7 @@ impl Tier {
             Self::Minute => 1,
             Self::TenMinutes => 2,
             Self::Hour => 3,
+            Self::Day => 4,
         }
     }
 
@@ -90,6 +100,7 @@ impl Tier {
             1 => Some(Self::Minute),
             2 => Some(Self::TenMinutes),
             3 => Some(Self::Hour),
+            4 => Some(Self::Day),
             _ => None,
         }
     }
@@ -152,7 +163,48 @@ const fn floor(seconds: u64, width: u64) -> u64 {
 struct Account {
     series: Series,
     kind: Measured,
-    buckets: BTreeMap<(Tier, u64), Measured>,
+    buckets: Buckets,
+}
+
+/// The buckets of one series, by the number of their width since the epoch: four bytes instead of eight, millions of times.
+#[derive(Default)]
+struct Buckets {
+    ten_seconds: BTreeMap<u32, Measured>,
+    minutes: BTreeMap<u32, Measured>,
+    ten_minutes: BTreeMap<u32, Measured>,
+    hours: BTreeMap<u32, Measured>,
+    days: BTreeMap<u32, Measured>,
+}
+
+impl Buckets {
+    const fn tier(&self, tier: Tier) -> &BTreeMap<u32, Measured> {
+        match tier {
+            Tier::TenSeconds => &self.ten_seconds,
+            Tier::Minute => &self.minutes,
+            Tier::TenMinutes => &self.ten_minutes,
+            Tier::Hour => &self.hours,
+            Tier::Day => &self.days,
+        }
+    }
+
+    const fn tier_mut(&mut self, tier: Tier) -> &mut BTreeMap<u32, Measured> {
+        match tier {
+            Tier::TenSeconds => &mut self.ten_seconds,
+            Tier::Minute => &mut self.minutes,
+            Tier::TenMinutes => &mut self.ten_minutes,
+            Tier::Hour => &mut self.hours,
+            Tier::Day => &mut self.days,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        Tier::ALL.into_iter().all(|tier| self.tier(tier).is_empty())
+    }
+}
+
+/// Number of the bucket that holds a second. Good until the year 3331.
+fn number(tier: Tier, seconds: u64) -> u32 {
+    u32::try_from(seconds / tier.seconds()).unwrap_or(u32::MAX)
 }
 
 /// All counts.
@@ -212,7 +264,7 @@ impl Ledger {
 
     /// Value of one bucket; `None` when it holds nothing.
     pub fn bucket(&self, key: BucketKey) -> Option<&Measured> {
-        self.accounts.get(&key.series)?.buckets.get(&(key.tier, key.start))
+        self.accounts.get(&key.series)?.buckets.tier(key.tier).get(&number(key.tier, key.start))
     }
 
     /// The series that a selector picks.
@@ -243,7 +295,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(), Rejected> {
         let Some((_, sample)) = parts.first() else { return Ok(()) };
-        let oldest = now.before(Tier::Hour.reach());
+        let oldest = now.before(LONGEST_WINDOW);
         if parts.iter().any(|(time, _)| *time < oldest) {
             return Err(Rejected::TooOld);
         }
@@ -260,7 +312,8 @@ impl Ledger {
                 }
                 account
                     .buckets
-                    .entry((tier, start))
+                    .tier_mut(tier)
+                    .entry(number(tier, start))
                     .and_modify(|sum| {
                         sum.add(amount);
                     })
@@ -306,14 +359,14 @@ impl Ledger {
 
     fn insert(&mut self, id: SeriesId, series: Series, kind: Measured) {
         self.metrics.entry(series.metric.clone()).or_default().push(id);
-        self.accounts.insert(id, Account { series, kind, buckets: BTreeMap::new() });
+        self.accounts.insert(id, Account { series, kind, buckets: Buckets::default() });
         self.changes.series.insert(id);
         self.generation += 1;
     }
 
     /// Events of one series in a window; `None` when there are none. Each edge is rounded down to the finest tier that
-    /// still reaches it: ten seconds within the last two hours, a minute within twelve, ten minutes within four days,
-    /// an hour beyond.
+    /// still reaches it: ten seconds within the last two hours, a minute within twelve, ten minutes within four days, an
+    /// hour within forty days, a day beyond.
     pub fn sum(&self, id: SeriesId, window: Window, now: Timestamp) -> Option<Measured> {
         let account = self.accounts.get(&id)?;
         let mut sum = None;
@@ -328,10 +381,13 @@ impl Ledger {
         for (id, account) in &mut self.accounts {
             for tier in Tier::ALL {
                 let oldest = now.before(tier.retention()).seconds();
-                let expired: Vec<u64> =
-                    account.buckets.range((tier, 0)..(tier, oldest)).map(|((_, start), _)| *start).collect();
-                for start in expired {
-                    account.buckets.remove(&(tier, start));
+                let buckets = account.buckets.tier_mut(tier);
+                while let Some(first) = buckets.first_entry() {
+                    let start = u64::from(*first.key()) * tier.seconds();
+                    if start >= oldest {
+                        break;
+                    }
+                    first.remove();
                     self.changes.buckets.insert(BucketKey { series: *id, tier, start });
                 }
             }
@@ -365,7 +421,7 @@ impl Ledger {
         if account.buckets.is_empty() {
             account.kind = value.clone();
         }
-        account.buckets.insert((key.tier, key.start), value);
+        account.buckets.tier_mut(key.tier).insert(number(key.tier, key.start), value);
         true
     }
 
@@ -386,7 +442,7 @@ impl Ledger {
 /// The edge of a window, rounded down to the finest tier that reaches it.
 fn edge(seconds: u64, now: Timestamp) -> u64 {
     let age = next_bucket(now).saturating_sub(seconds);
-    let tier = Tier::ALL.into_iter().find(|tier| age <= tier.reach().as_secs()).unwrap_or(Tier::Hour);
+    let tier = Tier::ALL.into_iter().find(|tier| age <= tier.reach().as_secs()).unwrap_or(Tier::Day);
     floor(seconds, tier.seconds())
 }
 
@@ -413,7 +469,7 @@ impl Account {
         if from >= to {
             return;
         }
-        for (_, amount) in self.buckets.range((tier, from)..(tier, to)) {
+        for (_, amount) in self.buckets.tier(tier).range(number(tier, from)..number(tier, to)) {
             match sum {
                 Some(sum) => {
                     sum.add(amount);

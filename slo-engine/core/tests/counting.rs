@@ -186,7 +186,7 @@ fn what_cannot_be_counted_is_refused_with_its_reason() {
     assert_eq!(take(&cumulative(None, Timestamp::EPOCH, 1)), Err(Rejected::NoTime));
     assert_eq!(take(&cumulative(Some(at(20)), at(10), 1)), Err(Rejected::StartAfterTime));
     assert_eq!(take(&cumulative(Some(at(20)), at(2_000), 1)), Err(Rejected::FromFuture));
-    let ancient = Timestamp::from_seconds(BIRTH - 200 * 86_400);
+    let ancient = Timestamp::from_seconds(BIRTH - 500 * 86_400);
     assert_eq!(take(&delta(ancient, ancient.after(Duration::from_secs(9)), 1)), Err(Rejected::TooOld));
     let mut silent = cumulative(Some(at(20)), at(30), 1);
     silent.value = None;

@@ -233,7 +233,7 @@ fn what_is_not_supported_yet_is_said() {
         ["10:17 calendar windows are not supported yet"]
     );
     assert_eq!(faults("30d", "1M"), ["9:17 `1M` is no span of time for `duration`"]);
-    assert_eq!(faults("30d", "200d"), ["9:17 this window is too short or too long"]);
+    assert_eq!(faults("30d", "500d"), ["9:17 this window is too short or too long"]);
     let raw = "ratioMetric:\n        rawType: success\n        raw: {metricSource: {type: pqscope, spec: {metric: x}}}";
     assert_eq!(
         faults("ratioMetric:", raw),

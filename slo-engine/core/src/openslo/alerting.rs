@@ -3,7 +3,7 @@
 use super::document::{Body, read_inline};
 use super::span;
 use crate::burn;
-use crate::ledger::Tier;
+use crate::ledger::{LONGEST_WINDOW, Tier};
 use crate::objective::{AlertTier, Severity};
 use crate::yaml::{Fields, Findings, Located, Node};
 use std::time::Duration;
@@ -108,8 +108,8 @@ pub(super) fn read_condition(node: &Node, findings: &mut Findings) -> Option<Ale
         findings.error(&factor.place, "a burn rate of zero or less is always reached", "such as 14.4");
         return None;
     }
-    if long.value < SHORTEST || long.value > Tier::Hour.reach() {
-        let help = "from 2m to 120d; a twelfth of it is the short window, and counts are kept for 120 days";
+    if long.value < SHORTEST || long.value > LONGEST_WINDOW {
+        let help = "from 2m to 400d; a twelfth of it is the short window, and counts are kept for 400 days";
         findings.error(&long.place, "this window is too short or too long", help);
         return None;
     }

@@ -4,7 +4,7 @@ use super::alerting::{RawPolicy, Use, read_use};
 use super::document::{Body, read_name};
 use super::indicator::{self, RawIndicator};
 use super::span;
-use crate::ledger::Tier;
+use crate::ledger::LONGEST_WINDOW;
 use crate::objective::Target;
 use crate::yaml::{Fields, Findings, Located, Node, Place, Shape};
 use std::time::Duration;
@@ -126,8 +126,8 @@ fn read_window(node: &Node, findings: &mut Findings) -> Option<Located<Duration>
         }
     }
     let window = span::read(duration?, "`duration`", findings)?;
-    if window.value < SHORTEST_WINDOW || window.value > Tier::Hour.reach() {
-        let help = "from 1d to 120d: counts are kept for 120 days";
+    if window.value < SHORTEST_WINDOW || window.value > LONGEST_WINDOW {
+        let help = "from 1d to 400d: counts are kept for 400 days";
         findings.error(&window.place, "this window is too short or too long", help);
         return None;
     }
