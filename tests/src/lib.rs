@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod binary;
 pub mod capture_file;
+pub mod dashboard;
 pub mod http;
 pub mod process;
 pub mod records;
