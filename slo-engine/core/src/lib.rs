@@ -13,12 +13,14 @@
 //! | [`notification`] | a transition | the body to send and its idempotency key |
 
 pub mod alert;
+mod bucket;
 pub mod burn;
 pub mod diagnostic;
 pub mod distribution;
 pub mod evaluation;
 pub mod intake;
 pub mod ledger;
+mod measured;
 pub mod notification;
 pub mod objective;
 pub mod openslo;

@@ -19,6 +19,7 @@ mod alerting;
 mod document;
 mod indicator;
 mod resolve;
+mod settings;
 mod slo;
 mod span;
 

@@ -3,6 +3,7 @@
 use super::alerting::{RawPolicy, Use};
 use super::document::{Body, Document};
 use super::indicator::RawIndicator;
+use super::settings::{self, Settings};
 use super::slo::{RawObjective, RawSlo};
 use crate::burn::standard_tiers;
 use crate::objective::{AlertRule, AlertTier, Indicator, Objective, Target};
@@ -13,10 +14,6 @@ use pqscope_telemetry::attribute;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Default of `pqscope.dev/minimum-events`.
-const LEAST_EVENTS: u64 = 10;
-/// Default of `pqscope.dev/minimum-bad-events`. A single stray failure, or a pair, never pages.
-const LEAST_BAD: u64 = 3;
 /// How long a firing tier must be clear before it is quiet: long enough not to flap with every export.
 const CLEAR_FOR: Duration = Duration::from_secs(120);
 
@@ -34,12 +31,12 @@ pub(super) fn resolve(
     for document in documents {
         match &document.body {
             Body::Slo(slo) => {
-                let settings = read_settings(document, findings);
+                let settings = settings::read(document, findings);
                 if let Some(slo) = slo {
                     objectives.extend(index.objectives(document, slo, &settings, services, findings));
                 }
             }
-            body => refuse_annotations(document, body.kind(), findings),
+            body => settings::refuse(document, body.kind(), findings),
         }
         if let Body::Policy(Some(policy)) = &document.body {
             index.follow_policy(policy, findings);
@@ -280,7 +277,6 @@ fn adapted_tiers(
             findings.warn(&window.place, message, "a longer SLO window, such as 30d, has all four pairs");
             continue;
         }
-        // Half a percent below one is 28 days instead of 30, no reason to worry anybody.
         if tier.factor < 1.0 {
             let message = format!(
                 "over {} the window pair {name} would alert at a burn rate of {:.2}, which the budget sustains; it alerts at 1",
@@ -336,65 +332,6 @@ fn warn_unreachable(tier: &AlertTier, target: Target, place: &Place, findings: &
             message,
             format!("it can with a target above {least:.4}, or with a lower threshold"),
         );
-    }
-}
-
-/// What our annotations say.
-struct Settings {
-    runbook: Option<String>,
-    dashboard: Option<String>,
-    migrating: Option<Place>,
-    least_events: u64,
-    least_bad: u64,
-}
-
-fn read_settings(document: &Document, findings: &mut Findings) -> Settings {
-    let mut settings = Settings {
-        runbook: None,
-        dashboard: None,
-        migrating: None,
-        least_events: LEAST_EVENTS,
-        least_bad: LEAST_BAD,
-    };
-    for (key, text) in &document.annotations {
-        match key.value.as_str() {
-            "pqscope.dev/runbook" => settings.runbook = Some(text.value.clone()),
-            "pqscope.dev/dashboard" => settings.dashboard = Some(text.value.clone()),
-            "pqscope.dev/services" if text.value == "migrating" => {
-                settings.migrating = Some(text.place.clone())
-            }
-            "pqscope.dev/services" => {
-                let message = format!("`{}` is no choice of services", text.value);
-                findings.error(
-                    &text.place,
-                    message,
-                    "write `migrating`, or leave the annotation out for all",
-                );
-            }
-            "pqscope.dev/minimum-events" => whole(text, &mut settings.least_events, findings),
-            "pqscope.dev/minimum-bad-events" => whole(text, &mut settings.least_bad, findings),
-            other => {
-                let help = "known are pqscope.dev/runbook, dashboard, services, minimum-events and minimum-bad-events";
-                findings.error(&key.place, format!("`{other}` is no annotation of pqscope"), help);
-            }
-        }
-    }
-    settings
-}
-
-fn whole(text: &Located<String>, setting: &mut u64, findings: &mut Findings) {
-    match text.value.parse() {
-        Ok(number) if number > 0 => *setting = number,
-        _ => {
-            findings.error(&text.place, format!("`{}` is no number of events", text.value), "write 1 or more")
-        }
-    }
-}
-
-fn refuse_annotations(document: &Document, kind: &str, findings: &mut Findings) {
-    for (key, _) in &document.annotations {
-        let message = format!("`{}` has no effect on a {kind}", key.value);
-        findings.error(&key.place, message, "annotations of pqscope belong to the metadata of an SLO");
     }
 }
 
