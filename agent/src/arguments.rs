@@ -19,7 +19,25 @@ pub(crate) enum Command {
     /// Read capture files and report their handshakes.
     #[command(after_help = READ_HELP)]
     Read(Read),
+    /// Observe the traffic of this host's interfaces and export what is seen.
+    #[cfg(feature = "live")]
+    #[command(after_help = RUN_HELP)]
+    Run(Run),
 }
+
+#[cfg(feature = "live")]
+const RUN_HELP: &str = "\
+Exports OTLP metrics as the standard variables say: OTEL_EXPORTER_OTLP_ENDPOINT (default http://localhost:4317),
+OTEL_EXPORTER_OTLP_PROTOCOL (grpc or http/protobuf), _HEADERS, _TIMEOUT, _COMPRESSION, each also as
+OTEL_EXPORTER_OTLP_METRICS_...; OTEL_METRIC_EXPORT_INTERVAL (default 10000 ms), OTEL_SERVICE_NAME,
+OTEL_RESOURCE_ATTRIBUTES; OTEL_METRICS_EXPORTER=none exports nothing. RUST_LOG sets what is logged.
+
+Needs the capability CAP_NET_RAW and nothing else:
+  sudo setcap cap_net_raw+ep $(command -v pqscope-agent)
+
+Examples:
+  pqscope-agent run --interface eth0 --filter 'tcp port 443'
+  OTEL_METRICS_EXPORTER=none pqscope-agent run --prometheus 127.0.0.1:9464 --records handshakes.jsonl";
 
 const READ_HELP: &str = "\
 Examples:
@@ -44,6 +62,30 @@ pub(crate) struct Read {
     /// Without it every file is a capture of its own.
     #[arg(long)]
     pub(crate) continuous: bool,
+
+    #[command(flatten)]
+    pub(crate) observe: Observe,
+}
+
+/// Arguments of `run`.
+#[cfg(feature = "live")]
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Interface to capture on; may be repeated. Default: `any`.
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) interface: Vec<String>,
+
+    /// Also write every observation to this file, one JSON object per line; rotated at 64 MiB, four old files kept.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) records: Option<PathBuf>,
+
+    /// Serve the metrics for Prometheus to scrape, at http://ADDRESS/metrics.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) prometheus: Option<std::net::SocketAddr>,
+
+    /// Stop after this time.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
 
     #[command(flatten)]
     pub(crate) observe: Observe,

@@ -227,7 +227,7 @@ pub fn best_class(groups: impl IntoIterator<Item = Group>) -> Option<KeyExchange
 }
 
 /// A TLS alert description (RFC 8446 section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AlertDescription(pub u8);
 
 impl AlertDescription {

@@ -8,7 +8,7 @@
 //! thread: the same packets give the same observations, byte for byte. Whatever comes from the network is data; no
 //! input panics, grows memory beyond the configured bounds, or spins.
 
-//AGG
+pub mod aggregate;
 pub mod decode;
 pub mod flow;
 pub mod histogram;

@@ -119,7 +119,7 @@ impl Observation {
 }
 
 /// Handshake protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TLS over TCP.
@@ -160,7 +160,7 @@ impl std::fmt::Display for Endpoint {
 }
 
 /// Whose host the capture stands on. Two nodes may see one handshake; fleet figures count the server's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Vantage {
     /// The client's address is local, the server's is not.
@@ -238,7 +238,7 @@ impl From<Group> for GroupFacts {
 }
 
 /// How the key was agreed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyExchange {
     /// A fresh exchange under a certificate.
@@ -270,7 +270,7 @@ impl KeyExchange {
 }
 
 /// What a statement rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Evidence {
     /// Read in the clear.
@@ -342,7 +342,7 @@ impl ServerFlight {
 }
 
 /// Which side of the handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
     /// Sender of the ClientHello.
@@ -393,7 +393,7 @@ impl Serialize for Alert {
 }
 
 /// What became of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Positive evidence that both sides finished.
@@ -419,7 +419,7 @@ impl Outcome {
 }
 
 /// Why a capture does not settle an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IncompleteReason {
     /// The hello was sent before the capture began.

@@ -133,9 +133,12 @@ impl Observer {
         }
     }
 
-    /// Tells that capture time has reached `now` although no packet came.
-    pub fn advance(&mut self, now: Timestamp) {
-        self.clock(now);
+    /// Tells that capture time has reached `now` although no packet came. A time before the latest packet's tells
+    /// nothing.
+    pub fn advance_to_at_least(&mut self, now: Timestamp) {
+        if now > self.latest {
+            self.clock(now);
+        }
     }
 
     /// Moves the clock to `at`, and expires what that passes. Returns the table's time.

@@ -3,3 +3,5 @@
 pub(crate) mod file;
 #[cfg(feature = "live")]
 pub(crate) mod filter;
+#[cfg(feature = "live")]
+pub(crate) mod live;
