@@ -7,6 +7,7 @@ pub mod binary;
 pub mod capture_file;
 pub mod dashboard;
 pub mod http;
+pub mod live;
 pub mod process;
 pub mod records;
 pub mod requirement;
