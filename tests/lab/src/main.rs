@@ -122,11 +122,6 @@ async fn handshakes(options: Handshakes) -> Result<()> {
     if options.duration.is_none() && options.count.is_none() {
         bail!("say when to stop: --duration 120s, --count 1000, or both");
     }
-    let lab = Arc::new(Loopback::start(options.port, &options.server_names, options.patience).await?);
-    if options.patience < DEFAULT_PATIENCE {
-        warn("a patience under 6.5 s ends silent attempts before an observer can call them timed out");
-    }
-    status(&format!("server on {}", lab.server_address()));
     let load = Load {
         rate: options.rate,
         duration: options.duration,
@@ -134,6 +129,12 @@ async fn handshakes(options: Handshakes) -> Result<()> {
         server_names: options.server_names,
         mixes: options.mixes,
     };
+    load.check()?;
+    let lab = Arc::new(Loopback::start(options.port, &load.server_names, options.patience).await?);
+    if options.patience < DEFAULT_PATIENCE {
+        warn("a patience under 6.5 s ends silent attempts before an observer can call them timed out");
+    }
+    status(&format!("server on {}", lab.server_address()));
     let (sender, mut truths) = mpsc::channel(256);
     let making = make(lab, &load, interrupted(), sender);
     let json = options.json;

@@ -103,6 +103,40 @@ pub struct Load {
     pub mixes: Vec<Mix>,
 }
 
+/// Why a load makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LoadError {
+    /// A mix is for a name that is not used.
+    #[error("there is a mix for `{0}`, but no such --server-name")]
+    UnusedMix(String),
+    /// A name has no mix.
+    #[error("there is no mix for `{0}`; give one without a server name for all the others")]
+    NoMix(String),
+    /// There are no names.
+    #[error("no server name is given")]
+    NoServerName,
+}
+
+impl Load {
+    /// Finds what cannot be meant.
+    ///
+    /// # Errors
+    /// When a mix or a server name has no counterpart.
+    pub fn check(&self) -> Result<(), LoadError> {
+        if self.server_names.is_empty() {
+            return Err(LoadError::NoServerName);
+        }
+        let mut for_names = self.mixes.iter().filter_map(|mix| mix.server_name.as_ref());
+        if let Some(unused) = for_names.find(|name| !self.server_names.contains(name)) {
+            return Err(LoadError::UnusedMix(unused.clone()));
+        }
+        match self.server_names.iter().find(|name| weights_for(name, &self.mixes).is_empty()) {
+            Some(name) => Err(LoadError::NoMix(name.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What has been made so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -217,6 +251,23 @@ mod tests {
         assert_eq!(dealt[..4].iter().filter(|scenario| **scenario == Scenario::X25519).count(), 1);
         assert_eq!(dealt[0], Scenario::Hybrid);
         assert_eq!(Dealer::new(&[]).deal(), None);
+    }
+
+    #[test]
+    fn mixes_and_names_belong_together() {
+        let load = |names: &[&str], mixes: &[&str]| Load {
+            rate: 1.0,
+            duration: None,
+            count: Some(1),
+            server_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            mixes: mixes.iter().map(|mix| mix.parse().unwrap()).collect(),
+        };
+        assert_eq!(load(&["a.example"], &["hybrid=1"]).check(), Ok(()));
+        assert_eq!(load(&[], &["hybrid=1"]).check(), Err(LoadError::NoServerName));
+        let unused = load(&["a.example"], &["hybrid=1", "b.example:hybrid=1"]).check();
+        assert_eq!(unused, Err(LoadError::UnusedMix("b.example".to_owned())));
+        let none = load(&["a.example", "b.example"], &["b.example:hybrid=1"]).check();
+        assert_eq!(none, Err(LoadError::NoMix("a.example".to_owned())));
     }
 
     #[test]
