@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Longest wait for something that should take a fraction of it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Pages as soon as 30 % of the events of two minutes are bad; at once, so that tests need not wait.
+/// Pages as soon as 30 % of the events of 24 minutes, and of the last two, are bad; at once, so that tests need not wait.
 pub(crate) const OBJECTIVE: &str = r#"
 apiVersion: openslo/v1
 kind: SLO
@@ -54,7 +54,7 @@ spec:
             metadata: {name: condition-NAME}
             spec:
               severity: page
-              condition: {kind: burnrate, op: gte, threshold: 30, lookbackWindow: 2m, alertAfter: 0m}
+              condition: {kind: burnrate, op: gte, threshold: 30, lookbackWindow: 24m, alertAfter: 0m}
 "#;
 
 /// Writes an objective of that name, about the service of that name.
