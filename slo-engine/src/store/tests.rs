@@ -142,6 +142,26 @@ fn copy_files(from: &Path, to: &Path) {
     }
 }
 
+/// Overwriting the same records for ever must not take more and more memory.
+#[test]
+fn rewriting_records_leaves_no_garbage() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(folder.path()).unwrap();
+    let before = resident_bytes();
+    for round in 0..300_u64 {
+        let mut batch = Batch::default();
+        (0..1_000_u32).for_each(|key| batch.put(Table::Bucket, &key.to_be_bytes(), &round));
+        store.commit(batch, Urgency::Repeatable).unwrap();
+    }
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < 30 << 20, "{grown} bytes more for 300,000 writes of 1,000 small records");
+}
+
+fn resident_bytes() -> usize {
+    let figures = std::fs::read_to_string("/proc/self/statm").unwrap();
+    figures.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * rustix::param::page_size()
+}
+
 /// sled itself meets the end of the disk: the error is said, nothing acknowledged is lost, and it goes on with room.
 #[test]
 fn a_disk_that_is_full_to_the_last_byte_is_survived() {
