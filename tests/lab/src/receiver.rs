@@ -86,7 +86,12 @@ fn describe_page(out: &mut String, page: &Value) {
         }
     }
     if let Some(left) = page.get("budget_remaining").and_then(Value::as_f64) {
-        let _ = writeln!(out, "  {:<15} {:.1} %", "budget left", left * 100.0);
+        let text = if left < 0.0 {
+            format!("none: it is spent {:.1} times over", 1.0 - left)
+        } else {
+            format!("{:.1} %", left * 100.0)
+        };
+        let _ = writeln!(out, "  {:<15} {text}", "budget left");
     }
     for tier in page.get("tiers").and_then(Value::as_array).into_iter().flatten() {
         let number = |name: &str| tier.get(name).and_then(Value::as_f64);
@@ -105,23 +110,15 @@ fn describe_page(out: &mut String, page: &Value) {
         );
     }
     for cause in page.get("causes").and_then(Value::as_array).into_iter().flatten().take(3) {
-        let _ = writeln!(out, "  {:<15} {}", "cause", plain(cause));
+        let value = cause.get("value").and_then(Value::as_str).unwrap_or("?");
+        let attribute = cause.get("attribute").and_then(Value::as_str).unwrap_or("?");
+        let count = cause.get("count").and_then(Value::as_u64).unwrap_or_default();
+        let _ = writeln!(out, "  {:<15} {value}: {count} ({attribute})", "cause");
     }
     for (label, name) in [("runbook", "runbook"), ("dashboard", "dashboard")] {
         if let Some(value) = text(name) {
             let _ = writeln!(out, "  {label:<15} {value}");
         }
-    }
-}
-
-/// A JSON object as `key value, key value`; anything else as it is.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Object(fields) => {
-            fields.iter().map(|(key, value)| format!("{key} {}", plain(value))).collect::<Vec<_>>().join(", ")
-        }
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
     }
 }
 
@@ -250,7 +247,7 @@ mod tests {
         let body =
             br#"{"status":"firing","severity":"page","summary":"checkout burns","budget_remaining":0.5,
             "tiers":[{"windows":"1h/5m","long_burn":20.0,"short_burn":30.0,"factor":14.4,"active":true}],
-            "causes":[{"error.type":"alert_handshake_failure","count":4}]}"#;
+            "causes":[{"attribute":"error.type","value":"alert_handshake_failure","count":4}]}"#;
         let delivery = Delivery {
             idempotency_key: Some("k".to_owned()),
             body: body.to_vec(),
@@ -259,6 +256,6 @@ mod tests {
         let text = delivery.describe();
         assert!(text.starts_with("FIRING (page) checkout burns\n"), "{text}");
         assert!(text.contains("50.0 %") && text.contains("1h/5m: 20.0x and 30.0x, limit 14.4x"), "{text}");
-        assert!(text.contains("alert_handshake_failure"), "{text}");
+        assert!(text.contains("alert_handshake_failure: 4 (error.type)"), "{text}");
     }
 }
