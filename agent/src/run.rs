@@ -163,11 +163,11 @@ impl Worker {
                 let lag = u64::try_from(CLOCK_LAG.as_nanos()).unwrap_or(0);
                 let behind = Timestamp::from_nanos(wall_clock().as_nanos().saturating_sub(lag));
                 self.observer.advance_to_at_least(behind);
-                self.deliver()?;
+                self.deliver();
                 self.report(false);
                 self.capture.wait(TICK);
             } else {
-                self.deliver()?;
+                self.deliver();
                 self.report(false);
             }
         }
@@ -175,7 +175,7 @@ impl Worker {
         std::thread::sleep(TICK);
         while self.take()? > 0 {}
         self.observer.finish();
-        self.deliver()?;
+        self.deliver();
         self.report(true);
         Ok(())
     }
@@ -195,23 +195,31 @@ impl Worker {
     }
 
     /// Counts and writes what was settled.
-    fn deliver(&mut self) -> anyhow::Result<()> {
-        let Some(first) = self.observer.next_observation() else { return Ok(()) };
+    fn deliver(&mut self) {
+        let Some(first) = self.observer.next_observation() else { return };
         let now = wall_clock();
-        let mut aggregate = self.shared.aggregate.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = Arc::clone(&self.shared);
+        let mut aggregate = shared.aggregate.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Some(first);
         while let Some(observation) = next {
             aggregate.add(&observation, now);
-            if let Some(records) = &mut self.records {
-                records.write(&observation).context("cannot write records")?;
+            if let Some(records) = &mut self.records
+                && let Err(error) = records.write(&observation)
+            {
+                self.records_failed(&error);
             }
             next = self.observer.next_observation();
         }
         drop(aggregate);
-        match &mut self.records {
-            Some(records) => records.flush().context("cannot write records"),
-            None => Ok(()),
+        if let Some(Err(error)) = self.records.as_mut().map(Records::flush) {
+            self.records_failed(&error);
         }
+    }
+
+    /// A full disk must not end the measurement.
+    fn records_failed(&mut self, error: &std::io::Error) {
+        warn!(%error, "records are no longer written; measuring and exporting go on");
+        self.records = None;
     }
 
     fn report(&mut self, last: bool) {

@@ -8,7 +8,7 @@ use crate::local::LocalNetworks;
 use crate::observation::{CaptureFacts, GroupFacts, Observation, Protocol, SCHEMA, Timing, Transport};
 use crate::order::Order;
 use crate::time::Timestamp;
-use crate::tls::machine::Verdict;
+use crate::tls::verdict::Verdict;
 use std::sync::Arc;
 
 /// A step back of the capture clock beyond this rebases it; a smaller one is disorder.

@@ -7,7 +7,8 @@ use crate::decode::Segment;
 use crate::observation::{IncompleteReason, Side};
 use crate::time::Timestamp;
 use crate::tls::detect::{self, Opening};
-use crate::tls::machine::{Machine, Verdict};
+use crate::tls::machine::Machine;
+use crate::tls::verdict::Verdict;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -282,10 +283,7 @@ fn follow(client: End, machine: &mut Machine, event: Event<'_>) -> Option<Conclu
     let side = |from: End| if from == client { Side::Client } else { Side::Server };
     let verdict = match event {
         Event::Data { from, at, bytes } => machine.data(side(from), at, bytes),
-        Event::Missing { from, length, truncated } => {
-            machine.missing(side(from), length, truncated);
-            None
-        }
+        Event::Missing { from, at, length, truncated } => machine.missing(side(from), at, length, truncated),
         Event::Close { from, at } => machine.closed(side(from), at),
         Event::Reset { from, at } => Some(machine.reset(side(from), at)),
     };

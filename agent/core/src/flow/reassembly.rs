@@ -32,8 +32,9 @@ const PLAUSIBLE_DISTANCE: i32 = 1 << 24;
 pub(crate) enum Event<'a> {
     /// The next bytes of a direction.
     Data { from: End, at: Timestamp, bytes: &'a [u8] },
-    /// Bytes that were sent and are not in the capture. `truncated`: cut by the snapshot length.
-    Missing { from: End, length: usize, truncated: bool },
+    /// Bytes that were sent and are not in the capture; `at` is when that showed. `truncated`: cut by the snapshot
+    /// length.
+    Missing { from: End, at: Timestamp, length: usize, truncated: bool },
     /// The direction is closed.
     Close { from: End, at: Timestamp },
     /// The connection is reset.
@@ -288,7 +289,7 @@ impl Reassembly {
             }
             let cut = slice.length - slice.bytes.len().max(known);
             if cut > 0 {
-                deliver(Event::Missing { from, length: cut, truncated: true })?;
+                deliver(Event::Missing { from, at, length: cut, truncated: true })?;
             }
         }
         // A close that was delivered already counts one number further on.
@@ -328,7 +329,7 @@ impl Reassembly {
     /// Declares the hole before the oldest held segment missing and delivers what that frees.
     fn give_up_hole(&mut self, deliver: &mut impl FnMut(Event<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
         let Some(oldest) = self.held.first().map(Held::slice) else { return ControlFlow::Continue(()) };
-        let awaited = self.awaited_from_peer(&oldest);
+        let (at, awaited) = (oldest.at, self.awaited_from_peer(&oldest));
         let (from, wanted) = if awaited > 0 {
             (oldest.from.peer(), awaited)
         } else {
@@ -348,7 +349,7 @@ impl Reassembly {
             let half = self.halves.of_mut(from);
             half.next = next.advanced(length);
             half.delivered = true;
-            deliver(Event::Missing { from, length, truncated: false })?;
+            deliver(Event::Missing { from, at, length, truncated: false })?;
         } else if !self.held.is_empty() {
             // Two segments that wait for each other: impossible numbers. The older one goes.
             let dropped = self.held.remove(0);

@@ -11,7 +11,7 @@ use super::timer::{Entry, TICK, Wheel};
 use crate::decode::Segment;
 use crate::observation::IncompleteReason;
 use crate::time::Timestamp;
-use crate::tls::machine::Verdict;
+use crate::tls::verdict::Verdict;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;

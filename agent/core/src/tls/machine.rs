@@ -11,6 +11,7 @@ use super::legacy_flight::Legacy;
 use super::message::{MessageHeader, MessageReader, MessageType, Part};
 use super::record::{ContentType, Hole, Piece, RecordHeader, RecordReader};
 use super::server_hello::ServerHello;
+use super::verdict::Verdict;
 use crate::iana::AlertDescription;
 use crate::observation::{
     Alert, Certificates, Evidence, Failure, FailureCause, IncompleteReason, Outcome, Phase, Side,
@@ -25,42 +26,6 @@ const ALERT_LENGTH: u16 = 2;
 
 /// Bytes kept of a ServerHello; the largest real ones are under 2 KB.
 const MAX_SERVER_HELLO: usize = 16 * 1024;
-
-/// How an attempt ended, and when that was settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    pub(crate) at: Timestamp,
-    pub(crate) outcome: Outcome,
-    pub(crate) evidence: Evidence,
-    pub(crate) failure: Option<Failure>,
-    pub(crate) incomplete: Option<IncompleteReason>,
-}
-
-impl Verdict {
-    fn completed(at: Timestamp, evidence: Evidence) -> Self {
-        Self { at, outcome: Outcome::Completed, evidence, failure: None, incomplete: None }
-    }
-
-    fn failed(at: Timestamp, failure: Failure) -> Self {
-        Self {
-            at,
-            outcome: Outcome::Failed,
-            evidence: failure.evidence,
-            failure: Some(failure),
-            incomplete: None,
-        }
-    }
-
-    fn incomplete(at: Timestamp, reason: IncompleteReason) -> Self {
-        Self {
-            at,
-            outcome: Outcome::Incomplete,
-            evidence: Evidence::Seen,
-            failure: None,
-            incomplete: Some(reason),
-        }
-    }
-}
 
 /// The message body that a direction stands in.
 #[derive(Debug)]
@@ -269,6 +234,11 @@ impl Machine {
         if from == Side::Client && self.ssl2_hello.is_some() {
             self.ssl2_hello_bytes(&mut bytes);
         }
+        self.records(from, at, bytes)
+    }
+
+    /// Reads records as far as `bytes` go.
+    fn records(&mut self, from: Side, at: Timestamp, mut bytes: &[u8]) -> Option<Verdict> {
         loop {
             let mut records = self.direction(from).records;
             let piece = records.next(&mut bytes);
@@ -293,8 +263,20 @@ impl Machine {
         }
     }
 
-    /// Takes a hole of `length` bytes in a direction.
-    pub(crate) fn missing(&mut self, from: Side, length: usize, truncated: bool) {
+    /// Takes a hole of `length` bytes in a direction, which showed at `at`.
+    pub(crate) fn missing(
+        &mut self,
+        from: Side,
+        at: Timestamp,
+        length: usize,
+        truncated: bool,
+    ) -> Option<Verdict> {
+        self.note_hole(from, length, truncated);
+        // A record whose body ends with the hole is over, and must count before what follows.
+        self.records(from, at, &[])
+    }
+
+    fn note_hole(&mut self, from: Side, length: usize, truncated: bool) {
         self.missing_bytes += length as u64;
         self.truncated |= truncated;
         let opaque = self.is_opaque(from);
@@ -317,6 +299,7 @@ impl Machine {
         direction.blind |= !within_message;
         if from == Side::Client && hello_begun {
             // It will never be whole; the server's answer may still come.
+            self.ssl2_hello = None;
             self.step = Step::Answer;
         }
     }

@@ -1,7 +1,7 @@
 //! One TLS handshake, from the bytes of both directions to a verdict.
 //!
 //! Enters: stream bytes, holes, closes and resets in causal order (see [`crate::flow`]), each with its time. Leaves:
-//! a [`machine::Verdict`] and the facts for an observation.
+//! a [`verdict::Verdict`] and the facts for an observation.
 
 mod client_hello;
 pub(crate) mod detect;
@@ -13,3 +13,4 @@ pub(crate) mod machine;
 mod message;
 pub(crate) mod record;
 mod server_hello;
+pub(crate) mod verdict;

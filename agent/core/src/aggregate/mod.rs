@@ -5,14 +5,19 @@
 //! go into one overflow series, and series that nothing has been added to for long are retired. What was folded is
 //! counted.
 
+mod labels;
+mod series;
+
 use crate::histogram::ExponentialHistogram;
-use crate::iana::{AlertDescription, Group, KeyExchangeClass, ProtocolVersion};
-use crate::observation::{
-    Evidence, Failure, IncompleteReason, KeyExchange, Observation, Outcome, Protocol, Side, Vantage,
-};
+use crate::iana::Group;
+use crate::observation::{IncompleteReason, Observation, Outcome, Protocol, Vantage};
 use crate::time::Timestamp;
+use labels::{
+    AlertKey, Common, GroupLabel, HandshakeKey, HistogramKey, Service, failure_label, server_label,
+};
+use pqscope_telemetry::OTHER;
 use pqscope_telemetry::metric::{Metric, agent};
-use pqscope_telemetry::{OTHER, attribute};
+use series::{BoundedSet, Clock, Map};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,7 +53,7 @@ impl Default for Bounds {
 /// An attribute value.
 pub type Value = Cow<'static, str>;
 
-/// Attributes of a series: keys of [`attribute`], each once, in a fixed order per metric.
+/// Attributes of a series: keys of [`pqscope_telemetry::attribute`], each once, in a fixed order per metric.
 pub type Attributes = Vec<(&'static str, Value)>;
 
 /// The value of a series since its start.
@@ -85,155 +90,6 @@ pub struct Family {
 pub struct Collection {
     /// One entry per metric that has series.
     pub families: Vec<Family>,
-}
-
-/// A set of names that stops growing.
-#[derive(Debug)]
-struct BoundedSet<T> {
-    seen: BTreeSet<T>,
-    bound: usize,
-}
-
-impl<T: Ord + Clone> BoundedSet<T> {
-    fn new(bound: usize) -> Self {
-        Self { seen: BTreeSet::new(), bound }
-    }
-
-    /// The value itself where it is known or there is room for it.
-    fn admit(&mut self, value: &T) -> Option<T> {
-        if let Some(known) = self.seen.get(value) {
-            return Some(known.clone());
-        }
-        let room = self.seen.len() < self.bound;
-        room.then(|| {
-            self.seen.insert(value.clone());
-            value.clone()
-        })
-    }
-}
-
-/// Which server, as labels tell it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Service {
-    name: Arc<str>,
-    /// `None` beyond the bound.
-    port: Option<u16>,
-}
-
-/// Labels that every handshake counter carries.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Common {
-    protocol: Protocol,
-    version: Option<ProtocolVersion>,
-    service: Service,
-    group: Option<GroupLabel>,
-    class: Option<KeyExchangeClass>,
-    offered: Option<KeyExchangeClass>,
-    key_exchange: Option<KeyExchange>,
-    vantage: Option<Vantage>,
-}
-
-/// A group, or that it is one too many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum GroupLabel {
-    Known(Group),
-    Overflow,
-}
-
-/// Labels of `pqscope.handshakes`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct HandshakeKey {
-    common: Common,
-    outcome: Outcome,
-    failure: Option<FailureLabel>,
-    hello_retry: bool,
-}
-
-type FailureLabel = (Value, &'static str, &'static str);
-
-/// Labels of histograms.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct HistogramKey {
-    protocol: Protocol,
-    version: Option<ProtocolVersion>,
-    class: Option<KeyExchangeClass>,
-    service: Arc<str>,
-    vantage: Option<Vantage>,
-    /// Of certificate chains only.
-    evidence: Option<Evidence>,
-}
-
-/// Labels of `pqscope.alerts`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct AlertKey {
-    service: Arc<str>,
-    vantage: Option<Vantage>,
-    description: AlertDescription,
-    sender: Side,
-}
-
-/// The labels of a series as they are exported.
-trait Labels {
-    fn attributes(&self) -> Attributes;
-}
-
-/// A value with when it began and when it was last added to.
-#[derive(Debug)]
-struct Cell<V> {
-    start: Timestamp,
-    touched: Timestamp,
-    value: V,
-}
-
-/// The series of one metric.
-#[derive(Debug)]
-struct Map<K, V> {
-    cells: BTreeMap<K, Cell<V>>,
-    overflow: Option<Cell<V>>,
-    bound: usize,
-}
-
-impl<K: Ord + Labels, V: Default + Clone> Map<K, V> {
-    fn new(bound: usize) -> Self {
-        Self { cells: BTreeMap::new(), overflow: None, bound }
-    }
-
-    /// The value under `key`; tells whether it went into the overflow series.
-    fn entry(&mut self, key: K, clock: Clock) -> (&mut V, bool) {
-        let full = self.cells.len() >= self.bound && !self.cells.contains_key(&key);
-        let new = || Cell { start: clock.last_collection, touched: clock.now, value: V::default() };
-        let cell = if full {
-            self.overflow.get_or_insert_with(new)
-        } else {
-            self.cells.entry(key).or_insert_with(new)
-        };
-        cell.touched = clock.now;
-        (&mut cell.value, full)
-    }
-
-    fn retire(&mut self, oldest: Timestamp) {
-        self.cells.retain(|_, cell| cell.touched >= oldest);
-    }
-
-    fn family(&self, metric: Metric, wrap: impl Fn(V) -> SeriesValue) -> Family {
-        let series = |attributes: Attributes, cell: &Cell<V>| Series {
-            attributes,
-            start: cell.start,
-            value: wrap(cell.value.clone()),
-        };
-        let known = self.cells.iter().map(|(key, cell)| series(key.attributes(), cell));
-        let overflow =
-            self.overflow.iter().map(|cell| series(vec![(attribute::OTEL_OVERFLOW, "true".into())], cell));
-        Family { metric, series: known.chain(overflow).collect() }
-    }
-}
-
-/// The aggregate's times, by the clock of whoever collects.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    /// A series that appears now was zero then.
-    last_collection: Timestamp,
-    now: Timestamp,
 }
 
 /// Counts observations.
@@ -408,7 +264,7 @@ impl Aggregate {
 
     /// A service's outcome series exist from zero, so that its first failure is an increase.
     fn begin_service(&mut self, common: &Common) {
-        let service = (common.protocol, common.service.clone(), common.vantage);
+        let service = common.service();
         if self.seen_services.len() >= self.bounds.series || !self.seen_services.insert(service) {
             return;
         }
@@ -430,9 +286,14 @@ impl Aggregate {
     pub fn collect(&mut self, now: Timestamp) -> Collection {
         let retire_after = u64::try_from(self.bounds.retire_after.as_nanos()).unwrap_or(u64::MAX);
         let oldest = Timestamp::from_nanos(now.as_nanos().saturating_sub(retire_after));
-        self.handshakes.retire(oldest);
+        if self.handshakes.retire(oldest) {
+            // Seen again, a service begins anew with all its outcomes.
+            self.seen_services = self.handshakes.keys().map(HandshakeKey::service).collect();
+        }
         self.alerts.retire(oldest);
-        self.histograms.values_mut().for_each(|map| map.retire(oldest));
+        for map in self.histograms.values_mut() {
+            map.retire(oldest);
+        }
         self.clock = Clock { last_collection: now, now };
         let counters = [
             self.handshakes.family(agent::HANDSHAKES, SeriesValue::Count),
@@ -454,117 +315,5 @@ fn is_whole(observation: &Observation) -> bool {
     observation.capture.missing_bytes == 0 && observation.capture.one_sided.is_none() && !lost
 }
 
-fn failure_label(failure: Failure) -> FailureLabel {
-    (failure.cause.as_str(), failure.after.as_str(), failure.by.as_str())
-}
-
-/// The server's name for labels: the SNI in lower case where it looks like a host name, the address where there is
-/// none. What clients send is not to be trusted with a label of its own shape.
-fn server_label(observation: &Observation) -> Arc<str> {
-    let Some(name) = &observation.server_name else {
-        return observation.server.address.to_string().into();
-    };
-    let is_host_name = name.len() <= 253
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':'));
-    if is_host_name { name.to_ascii_lowercase().into() } else { Arc::from("invalid") }
-}
-
-const UNKNOWN: Value = Cow::Borrowed("unknown");
-/// The word for what was never negotiated.
-const NOT_NEGOTIATED: Value = Cow::Borrowed("not_negotiated");
-
-fn version_label(version: Option<ProtocolVersion>) -> Value {
-    version.map_or(UNKNOWN, |v| v.name().map_or_else(|| v.to_string().into(), Cow::Owned))
-}
-
-fn class_label(class: Option<KeyExchangeClass>) -> Value {
-    class.map_or(NOT_NEGOTIATED, |class| class.as_str().into())
-}
-
-fn vantage_label(vantage: Option<Vantage>) -> Value {
-    vantage.map_or(UNKNOWN, |vantage| vantage.as_str().into())
-}
-
-impl Labels for HandshakeKey {
-    fn attributes(&self) -> Attributes {
-        let common = &self.common;
-        let mut attributes: Attributes = vec![
-            (attribute::PROTOCOL, common.protocol.as_str().into()),
-            (attribute::TLS_VERSION, version_label(common.version)),
-            (attribute::SERVICE, common.service.name.to_string().into()),
-            (attribute::SERVER_ADDRESS, common.service.name.to_string().into()),
-            (
-                attribute::SERVER_PORT,
-                common.service.port.map_or(OTHER.into(), |port| port.to_string().into()),
-            ),
-            (attribute::GROUP_CLASS, class_label(common.class)),
-            (attribute::OFFERED_CLASS, common.offered.map_or(UNKNOWN, |class| class.as_str().into())),
-            (attribute::KEY_EXCHANGE, common.key_exchange.map_or(NOT_NEGOTIATED, |how| how.as_str().into())),
-            (attribute::VANTAGE, vantage_label(common.vantage)),
-            (attribute::OUTCOME, self.outcome.as_str().into()),
-            (attribute::HELLO_RETRY, if self.hello_retry { "true" } else { "false" }.into()),
-        ];
-        match common.group {
-            Some(GroupLabel::Known(group)) => {
-                let name = group.name().map_or_else(|| group.to_string().into(), Cow::Borrowed);
-                attributes.push((attribute::GROUP_NAME, name));
-                attributes.push((attribute::GROUP_ID, group.to_string().into()));
-            }
-            Some(GroupLabel::Overflow) => attributes.push((attribute::GROUP_NAME, OTHER.into())),
-            None => {}
-        }
-        if let Some((cause, after, by)) = &self.failure {
-            attributes.push((attribute::ERROR_TYPE, cause.clone()));
-            attributes.push((attribute::FAILURE_AFTER, (*after).into()));
-            attributes.push((attribute::FAILURE_BY, (*by).into()));
-        }
-        attributes
-    }
-}
-
-impl HistogramKey {
-    fn of(common: &Common, evidence: Option<Evidence>) -> Self {
-        Self {
-            protocol: common.protocol,
-            version: common.version,
-            class: common.class,
-            service: Arc::clone(&common.service.name),
-            vantage: common.vantage,
-            evidence,
-        }
-    }
-}
-
-impl Labels for HistogramKey {
-    fn attributes(&self) -> Attributes {
-        let mut attributes: Attributes = vec![
-            (attribute::PROTOCOL, self.protocol.as_str().into()),
-            (attribute::TLS_VERSION, version_label(self.version)),
-            (attribute::SERVICE, self.service.to_string().into()),
-            (attribute::GROUP_CLASS, class_label(self.class)),
-            (attribute::VANTAGE, vantage_label(self.vantage)),
-        ];
-        if let Some(evidence) = self.evidence {
-            attributes.push((attribute::EVIDENCE, evidence.as_str().into()));
-        }
-        attributes
-    }
-}
-
-impl Labels for AlertKey {
-    fn attributes(&self) -> Attributes {
-        let name = self.description.name().map_or(OTHER.into(), Cow::Borrowed);
-        vec![
-            (attribute::SERVICE, self.service.to_string().into()),
-            (attribute::VANTAGE, vantage_label(self.vantage)),
-            (attribute::ALERT_DESCRIPTION, name),
-            (attribute::ALERT_SENDER, self.sender.as_str().into()),
-        ]
-    }
-}
-
-impl Labels for IncompleteReason {
-    fn attributes(&self) -> Attributes {
-        vec![(attribute::INCOMPLETE_REASON, self.as_str().into())]
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! The labels that series carry, as closed and bounded values, and how they read.
+
+use super::series::Labels;
+use super::{Attributes, Value};
+use crate::iana::{AlertDescription, Group, KeyExchangeClass, ProtocolVersion};
+use crate::observation::{
+    Evidence, Failure, IncompleteReason, KeyExchange, Observation, Outcome, Protocol, Side, Vantage,
+};
+use pqscope_telemetry::{OTHER, attribute};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Which server, as labels tell it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Service {
+    pub(super) name: Arc<str>,
+    /// `None` beyond the bound.
+    pub(super) port: Option<u16>,
+}
+
+/// Labels that every handshake counter carries.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Common {
+    pub(super) protocol: Protocol,
+    pub(super) version: Option<ProtocolVersion>,
+    pub(super) service: Service,
+    pub(super) group: Option<GroupLabel>,
+    pub(super) class: Option<KeyExchangeClass>,
+    pub(super) offered: Option<KeyExchangeClass>,
+    pub(super) key_exchange: Option<KeyExchange>,
+    pub(super) vantage: Option<Vantage>,
+}
+
+impl Common {
+    /// Which service it is about, and from where it was seen.
+    pub(super) fn service(&self) -> (Protocol, Service, Option<Vantage>) {
+        (self.protocol, self.service.clone(), self.vantage)
+    }
+}
+
+/// A group, or that it is one too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum GroupLabel {
+    Known(Group),
+    Overflow,
+}
+
+/// Labels of `pqscope.handshakes`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct HandshakeKey {
+    pub(super) common: Common,
+    pub(super) outcome: Outcome,
+    pub(super) failure: Option<FailureLabel>,
+    pub(super) hello_retry: bool,
+}
+
+pub(super) type FailureLabel = (Value, &'static str, &'static str);
+
+/// Labels of histograms.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct HistogramKey {
+    pub(super) protocol: Protocol,
+    pub(super) version: Option<ProtocolVersion>,
+    pub(super) class: Option<KeyExchangeClass>,
+    pub(super) service: Arc<str>,
+    pub(super) vantage: Option<Vantage>,
+    /// Of certificate chains only.
+    pub(super) evidence: Option<Evidence>,
+}
+
+/// Labels of `pqscope.alerts`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct AlertKey {
+    pub(super) service: Arc<str>,
+    pub(super) vantage: Option<Vantage>,
+    pub(super) description: AlertDescription,
+    pub(super) sender: Side,
+}
+
+pub(super) fn failure_label(failure: Failure) -> FailureLabel {
+    (failure.cause.as_str(), failure.after.as_str(), failure.by.as_str())
+}
+
+/// The server's name for labels: the SNI in lower case where it looks like a host name, the address where there is
+/// none. What clients send is not to be trusted with a label of its own shape.
+pub(super) fn server_label(observation: &Observation) -> Arc<str> {
+    let Some(name) = &observation.server_name else {
+        return observation.server.address.to_string().into();
+    };
+    let is_host_name = name.len() <= 253
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':'));
+    if is_host_name { name.to_ascii_lowercase().into() } else { Arc::from("invalid") }
+}
+
+const UNKNOWN: Value = Cow::Borrowed("unknown");
+/// The word for what was never negotiated.
+const NOT_NEGOTIATED: Value = Cow::Borrowed("not_negotiated");
+
+fn version_label(version: Option<ProtocolVersion>) -> Value {
+    version.map_or(UNKNOWN, |v| v.name().map_or_else(|| v.to_string().into(), Cow::Owned))
+}
+
+fn class_label(class: Option<KeyExchangeClass>) -> Value {
+    class.map_or(NOT_NEGOTIATED, |class| class.as_str().into())
+}
+
+fn vantage_label(vantage: Option<Vantage>) -> Value {
+    vantage.map_or(UNKNOWN, |vantage| vantage.as_str().into())
+}
+
+impl HandshakeKey {
+    /// Which service it is about, and from where it was seen.
+    pub(super) fn service(&self) -> (Protocol, Service, Option<Vantage>) {
+        self.common.service()
+    }
+}
+
+impl Labels for HandshakeKey {
+    fn attributes(&self) -> Attributes {
+        let common = &self.common;
+        let mut attributes: Attributes = vec![
+            (attribute::PROTOCOL, common.protocol.as_str().into()),
+            (attribute::TLS_VERSION, version_label(common.version)),
+            (attribute::SERVICE, common.service.name.to_string().into()),
+            (attribute::SERVER_ADDRESS, common.service.name.to_string().into()),
+            (
+                attribute::SERVER_PORT,
+                common.service.port.map_or(OTHER.into(), |port| port.to_string().into()),
+            ),
+            (attribute::GROUP_CLASS, class_label(common.class)),
+            (attribute::OFFERED_CLASS, common.offered.map_or(UNKNOWN, |class| class.as_str().into())),
+            (attribute::KEY_EXCHANGE, common.key_exchange.map_or(NOT_NEGOTIATED, |how| how.as_str().into())),
+            (attribute::VANTAGE, vantage_label(common.vantage)),
+            (attribute::OUTCOME, self.outcome.as_str().into()),
+            (attribute::HELLO_RETRY, if self.hello_retry { "true" } else { "false" }.into()),
+        ];
+        match common.group {
+            Some(GroupLabel::Known(group)) => {
+                let name = group.name().map_or_else(|| group.to_string().into(), Cow::Borrowed);
+                attributes.push((attribute::GROUP_NAME, name));
+                attributes.push((attribute::GROUP_ID, group.to_string().into()));
+            }
+            Some(GroupLabel::Overflow) => attributes.push((attribute::GROUP_NAME, OTHER.into())),
+            None => {}
+        }
+        if let Some((cause, after, by)) = &self.failure {
+            attributes.push((attribute::ERROR_TYPE, cause.clone()));
+            attributes.push((attribute::FAILURE_AFTER, (*after).into()));
+            attributes.push((attribute::FAILURE_BY, (*by).into()));
+        }
+        attributes
+    }
+}
+
+impl HistogramKey {
+    pub(super) fn of(common: &Common, evidence: Option<Evidence>) -> Self {
+        Self {
+            protocol: common.protocol,
+            version: common.version,
+            class: common.class,
+            service: Arc::clone(&common.service.name),
+            vantage: common.vantage,
+            evidence,
+        }
+    }
+}
+
+impl Labels for HistogramKey {
+    fn attributes(&self) -> Attributes {
+        let mut attributes: Attributes = vec![
+            (attribute::PROTOCOL, self.protocol.as_str().into()),
+            (attribute::TLS_VERSION, version_label(self.version)),
+            (attribute::SERVICE, self.service.to_string().into()),
+            (attribute::GROUP_CLASS, class_label(self.class)),
+            (attribute::VANTAGE, vantage_label(self.vantage)),
+        ];
+        if let Some(evidence) = self.evidence {
+            attributes.push((attribute::EVIDENCE, evidence.as_str().into()));
+        }
+        attributes
+    }
+}
+
+impl Labels for AlertKey {
+    fn attributes(&self) -> Attributes {
+        let name = self.description.name().map_or(OTHER.into(), Cow::Borrowed);
+        vec![
+            (attribute::SERVICE, self.service.to_string().into()),
+            (attribute::VANTAGE, vantage_label(self.vantage)),
+            (attribute::ALERT_DESCRIPTION, name),
+            (attribute::ALERT_SENDER, self.sender.as_str().into()),
+        ]
+    }
+}
+
+impl Labels for IncompleteReason {
+    fn attributes(&self) -> Attributes {
+        vec![(attribute::INCOMPLETE_REASON, self.as_str().into())]
+    }
+}

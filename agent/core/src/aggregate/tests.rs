@@ -1,0 +1,223 @@
+use super::*;
+use crate::iana::{AlertDescription, KeyExchangeClass};
+use crate::observation::{
+    Alert, CaptureFacts, ClientHelloFacts, Endpoint, Evidence, Failure, FailureCause, GroupFacts, Party,
+    Phase, SCHEMA, Side, Timing, Transport,
+};
+use pqscope_telemetry::attribute;
+use std::net::IpAddr;
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_nanos(seconds * 1_000_000_000)
+}
+
+fn completed(server: &str, group: u16) -> Observation {
+    let endpoint = |last, port| Endpoint { address: IpAddr::from([192, 0, 2, last]), port };
+    Observation {
+        schema: SCHEMA,
+        id: String::new(),
+        protocol: Protocol::Tls,
+        transport: Transport::Tcp,
+        start: at(1),
+        end: at(2),
+        client: endpoint(1, 40_000),
+        server: endpoint(2, 443),
+        vantage: Some(Vantage::Server),
+        interface: None,
+        tunnel: Vec::new(),
+        upgraded_from: None,
+        server_name: Some(server.to_owned()),
+        client_hello: ClientHelloFacts { groups: Some(vec![Group(group)]), ..ClientHelloFacts::default() },
+        server_groups: None,
+        hello_retry: None,
+        version: None,
+        cipher_suite: None,
+        quic_version: None,
+        alpn: None,
+        group: Some(GroupFacts::from(Group(group))),
+        dhe_bits: None,
+        key_exchange: None,
+        key_exchange_class: Some(Group(group).class()),
+        pq_reason: None,
+        certificates: None,
+        client_certificates: None,
+        certificate_verify: None,
+        server_flight: None,
+        alerts: Vec::new(),
+        outcome: Outcome::Completed,
+        outcome_evidence: Evidence::Inferred,
+        incomplete_reason: None,
+        failure: None,
+        fallback_of: None,
+        timing: Timing { client_encrypted: Some(Duration::from_millis(20)), ..Timing::default() },
+        path: None,
+        capture: CaptureFacts::default(),
+        decrypted: None,
+    }
+}
+
+fn failed(server: &str) -> Observation {
+    let description = AlertDescription(40);
+    Observation {
+        outcome: Outcome::Failed,
+        group: None,
+        key_exchange_class: None,
+        alerts: vec![Alert { sender: Side::Server, level: 2, description }],
+        failure: Some(Failure {
+            cause: FailureCause::Alert(description),
+            after: Phase::ClientHello,
+            by: Party::Server,
+            evidence: Evidence::Seen,
+        }),
+        ..completed(server, 0x11ec)
+    }
+}
+
+fn family<'a>(collection: &'a Collection, metric: &Metric) -> &'a Family {
+    collection.families.iter().find(|family| family.metric == *metric).unwrap()
+}
+
+/// Series whose attributes include all of `wanted`.
+fn matching<'a>(family: &'a Family, wanted: &[(&str, &str)]) -> Vec<&'a Series> {
+    let has = |series: &Series, key: &str, value: &str| {
+        series.attributes.iter().any(|(k, v)| *k == key && v == value)
+    };
+    family.series.iter().filter(|series| wanted.iter().all(|(key, value)| has(series, key, value))).collect()
+}
+
+fn count(series: &Series) -> u64 {
+    match series.value {
+        SeriesValue::Count(count) => count,
+        SeriesValue::Distribution(_) => panic!("a distribution"),
+    }
+}
+
+#[test]
+fn handshakes_are_counted_by_what_became_of_them() {
+    let mut aggregate = Aggregate::new(Bounds::default(), at(0));
+    for _ in 0..3 {
+        aggregate.add(&completed("a.example", 0x11ec), at(1));
+    }
+    aggregate.add(&failed("a.example"), at(1));
+    let collection = aggregate.collect(at(10));
+    let handshakes = family(&collection, &agent::HANDSHAKES);
+    let [hybrid] = matching(handshakes, &[(attribute::GROUP_CLASS, "hybrid")])[..] else { panic!() };
+    assert_eq!(count(hybrid), 3);
+    let [refused] = matching(handshakes, &[(attribute::ERROR_TYPE, "alert_handshake_failure")])[..] else {
+        panic!()
+    };
+    assert_eq!(count(refused), 1);
+    let failure = [(attribute::FAILURE_AFTER, "client_hello"), (attribute::FAILURE_BY, "server")];
+    assert_eq!(matching(handshakes, &failure), [refused]);
+    assert_eq!(handshakes.series.iter().map(count).sum::<u64>(), 4);
+    let [alerts] = &family(&collection, &agent::ALERTS).series[..] else { panic!() };
+    assert_eq!(count(alerts), 1);
+}
+
+#[test]
+fn a_seen_service_has_all_its_outcomes_from_zero() {
+    let mut aggregate = Aggregate::new(Bounds::default(), at(0));
+    aggregate.add(&completed("a.example", 0x11ec), at(1));
+    let collection = aggregate.collect(at(10));
+    let zero = family(&collection, &agent::HANDSHAKES);
+    for outcome in ["completed", "failed", "incomplete"] {
+        let series = matching(zero, &[(attribute::OUTCOME, outcome), (attribute::SERVICE, "a.example")]);
+        assert!(series.iter().any(|series| count(series) == 0), "{outcome}");
+    }
+}
+
+#[test]
+fn a_series_counts_from_the_collection_before_it_appeared() {
+    let mut aggregate = Aggregate::new(Bounds::default(), at(5));
+    aggregate.add(&completed("a.example", 0x11ec), at(7));
+    assert!(family(&aggregate.collect(at(10)), &agent::HANDSHAKES).series.iter().all(|s| s.start == at(5)));
+    aggregate.add(&failed("a.example"), at(12));
+    let collection = aggregate.collect(at(20));
+    let failed = matching(family(&collection, &agent::HANDSHAKES), &[(attribute::FAILURE_BY, "server")])[0];
+    assert_eq!(failed.start, at(10));
+}
+
+#[test]
+fn names_beyond_the_bound_are_other_and_counted() {
+    let mut aggregate = Aggregate::new(Bounds { servers: 2, ..Bounds::default() }, at(0));
+    for n in 0..5 {
+        aggregate.add(&completed(&format!("s{n}.example"), 0x11ec), at(1));
+    }
+    assert_eq!(aggregate.overflowed(), 3);
+    let collection = aggregate.collect(at(10));
+    let other = matching(family(&collection, &agent::HANDSHAKES), &[(attribute::SERVICE, OTHER)]);
+    assert_eq!(other.into_iter().map(count).sum::<u64>(), 3);
+}
+
+#[test]
+fn series_beyond_the_bound_share_one_that_says_so() {
+    let mut aggregate = Aggregate::new(Bounds { series: 4, ..Bounds::default() }, at(0));
+    for n in 0..10 {
+        aggregate.add(&completed(&format!("s{n}.example"), 0x11ec), at(1));
+    }
+    let collection = aggregate.collect(at(10));
+    let handshakes = family(&collection, &agent::HANDSHAKES);
+    assert_eq!(handshakes.series.len(), 5);
+    assert_eq!(handshakes.series.iter().map(count).sum::<u64>(), 10);
+    assert_eq!(matching(handshakes, &[(attribute::OTEL_OVERFLOW, "true")]).len(), 1);
+    assert!(aggregate.overflowed() > 0);
+}
+
+#[test]
+fn hostile_names_and_numbers_stay_within_their_sets() {
+    let bounds = Bounds { unknown_groups: 1, ..Bounds::default() };
+    let mut aggregate = Aggregate::new(bounds, at(0));
+    aggregate.add(&completed("a\u{7}b\" or 1=1", 0x2f01), at(1));
+    aggregate.add(&completed("UPPER.example", 0x2f02), at(1));
+    let collection = aggregate.collect(at(10));
+    let handshakes = family(&collection, &agent::HANDSHAKES);
+    assert_eq!(
+        matching(handshakes, &[(attribute::SERVER_ADDRESS, "invalid"), (attribute::GROUP_ID, "0x2f01")])
+            .len(),
+        1
+    );
+    let folded = [(attribute::SERVER_ADDRESS, "upper.example"), (attribute::GROUP_NAME, OTHER)];
+    let [folded] = matching(handshakes, &folded)[..] else { panic!() };
+    // An unknown group is never classical.
+    let class = KeyExchangeClass::Unknown.as_str();
+    assert!(folded.attributes.contains(&(attribute::GROUP_CLASS, class.into())));
+}
+
+#[test]
+fn idle_series_are_retired() {
+    let mut aggregate =
+        Aggregate::new(Bounds { retire_after: Duration::from_secs(60), ..Bounds::default() }, at(0));
+    aggregate.add(&completed("a.example", 0x11ec), at(1));
+    aggregate.collect(at(10));
+    aggregate.add(&completed("b.example", 0x11ec), at(100));
+    let collection = aggregate.collect(at(110));
+    let handshakes = family(&collection, &agent::HANDSHAKES);
+    assert!(matching(handshakes, &[(attribute::SERVICE, "a.example")]).is_empty());
+    assert!(!matching(handshakes, &[(attribute::SERVICE, "b.example")]).is_empty());
+    // Seen again, it begins anew with all its outcomes.
+    aggregate.add(&completed("a.example", 0x11ec), at(120));
+    let collection = aggregate.collect(at(130));
+    let again = matching(family(&collection, &agent::HANDSHAKES), &[(attribute::SERVICE, "a.example")]);
+    assert!(again.len() >= 4 && again.iter().all(|series| series.start == at(110)));
+}
+
+#[test]
+fn latencies_of_completed_handshakes_become_a_distribution() {
+    let mut aggregate = Aggregate::new(Bounds::default(), at(0));
+    aggregate.add(&completed("a.example", 0x11ec), at(1));
+    aggregate.add(&failed("a.example"), at(1));
+    let collection = aggregate.collect(at(10));
+    let [series] = &family(&collection, &agent::DURATION).series[..] else { panic!() };
+    let SeriesValue::Distribution(histogram) = &series.value else { panic!() };
+    assert_eq!((histogram.count(), histogram.sum()), (1, 0.020));
+}
+
+#[test]
+fn coverage_counts_what_was_seen_whole() {
+    let mut aggregate = Aggregate::new(Bounds::default(), at(0));
+    assert_eq!(aggregate.coverage().share(), None);
+    aggregate.add(&completed("a.example", 0x11ec), at(1));
+    let capture = CaptureFacts { missing_bytes: 100, ..CaptureFacts::default() };
+    aggregate.add(&Observation { capture, ..completed("a.example", 0x11ec) }, at(1));
+    assert_eq!(aggregate.coverage().share(), Some(0.5));
+}
