@@ -61,6 +61,8 @@ pub(super) struct Encrypted {
     flight_is_whole: bool,
     server_has_sent: bool,
     server_alert_sized: bool,
+    /// The server's current record began after the client's flight.
+    record_follows_client: bool,
     client: ClientFlight,
     client_is_whole: bool,
     /// The last record had the size of EndOfEarlyData.
@@ -79,6 +81,7 @@ impl Encrypted {
             flight_is_whole: true,
             server_has_sent: false,
             server_alert_sized: false,
+            record_follows_client: false,
             client: ClientFlight::Awaited,
             client_is_whole: true,
             early_data_ended: false,
@@ -107,8 +110,11 @@ impl Encrypted {
 
     /// An encrypted record begins.
     pub(super) fn record_begins(&mut self, from: Side, at: Timestamp) {
-        if from == Side::Client {
-            self.client_encrypted_at.get_or_insert(at);
+        match from {
+            Side::Client => {
+                self.client_encrypted_at.get_or_insert(at);
+            }
+            Side::Server => self.record_follows_client = self.awaits_server(),
         }
     }
 
@@ -129,7 +135,7 @@ impl Encrypted {
             }
         }
         self.server_alert_sized = length == self.sizes.alert;
-        let answers = self.client == ClientFlight::AwaitingServer && length > self.sizes.alert;
+        let answers = self.record_follows_client && length > self.sizes.alert;
         answers.then_some(Judgement::Completed(Evidence::Inferred))
     }
 
@@ -247,6 +253,15 @@ mod tests {
         assert_eq!(record(&mut state, Side::Server, 19), None);
         assert_eq!(closed(&state, Side::Server), Judgement::Incomplete(IncompleteReason::Ambiguous));
         assert_eq!(record(&mut state, Side::Server, 240), COMPLETED);
+    }
+
+    #[test]
+    fn a_record_that_began_before_the_clients_flight_is_no_answer_to_it() {
+        let mut state = after_hello(false);
+        record(&mut state, Side::Server, 900);
+        state.record_begins(Side::Server, Timestamp::from_nanos(1));
+        assert_eq!(record(&mut state, Side::Client, 1200), None);
+        assert_eq!(state.record_ends(Side::Server, 900), None);
     }
 
     #[test]
