@@ -28,10 +28,17 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when standard error is closed.
-            let _ = writeln!(std::io::stderr(), "pqscope-slo: {error:#}");
+            let _ = writeln!(std::io::stderr(), "pqscope-slo: {}", explain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error, with those of its causes that it does not tell already.
+fn explain(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 fn serve(options: Serve) -> anyhow::Result<()> {

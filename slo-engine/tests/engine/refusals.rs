@@ -32,6 +32,7 @@ fn a_port_in_use_names_the_option() {
         assert_eq!(refused.status.code(), Some(1));
         let text = complaint(&refused);
         assert!(text.contains(&address) && text.contains(option), "{text}");
+        assert_eq!(text.matches("in use").count(), 1, "said once: {text}");
     }
 }
 
