@@ -109,11 +109,11 @@ fn verdict(view: &View) -> (Tone, String) {
     if tickets > 0 {
         return (Tone::Warning, format!("{} firing", some(tickets, "ticket")));
     }
-    let states: Vec<ObjectiveState> = view.objectives.iter().map(|slo| slo.evaluation.state).collect();
-    if states.iter().all(|state| *state == ObjectiveState::NoData) {
+    if view.objectives.iter().all(|slo| slo.evaluation.state == ObjectiveState::NoData) {
         return (Tone::Quiet, "Waiting for data".to_owned());
     }
-    let worst = states.iter().map(|state| objective::state_in_words(*state).0).max().unwrap_or(Tone::Quiet);
+    let worst =
+        view.objectives.iter().map(|slo| objective::state_in_words(slo).0).max().unwrap_or(Tone::Quiet);
     match worst {
         Tone::Good | Tone::Quiet => (Tone::Good, "Within objectives".to_owned()),
         Tone::Warning | Tone::Critical => (worst, "Objectives at risk".to_owned()),
@@ -122,7 +122,7 @@ fn verdict(view: &View) -> (Tone, String) {
 
 fn worst_first(view: &View) -> Vec<&ObjectiveView> {
     let mut objectives: Vec<&ObjectiveView> = view.objectives.iter().collect();
-    objectives.sort_by_key(|slo| std::cmp::Reverse(objective::state_in_words(slo.evaluation.state).0));
+    objectives.sort_by_key(|slo| std::cmp::Reverse(objective::state_in_words(slo).0));
     objectives
 }
 

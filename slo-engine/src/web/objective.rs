@@ -5,17 +5,19 @@ use super::{Tone, ago, chart, links};
 use crate::keeper::ObjectiveView;
 use maud::{Markup, html};
 use pqscope_slo_core::alert::Phase;
-use pqscope_slo_core::evaluation::{ObjectiveState, WindowReading};
+use pqscope_slo_core::evaluation::{ObjectiveState, TierReading, Verdict, WindowReading};
 use pqscope_slo_core::objective::{AlertTier, Severity};
 use pqscope_slo_core::time::{Timestamp, span_text};
 
-/// A state as a colour and a word.
-pub(super) const fn state_in_words(state: ObjectiveState) -> (Tone, &'static str) {
-    match state {
+/// The state as a colour and a word.
+pub(super) fn state_in_words(slo: &ObjectiveView) -> (Tone, &'static str) {
+    let wakes = |tier: &TierReading| tier.verdict == Verdict::Active && tier.tier.severity == Severity::Page;
+    match slo.evaluation.state {
         ObjectiveState::Ok => (Tone::Good, "ok"),
         ObjectiveState::NoData => (Tone::Quiet, "no data"),
         ObjectiveState::InsufficientData => (Tone::Quiet, "too little data"),
-        ObjectiveState::Burning => (Tone::Critical, "burning"),
+        ObjectiveState::Burning if slo.evaluation.tiers.iter().any(wakes) => (Tone::Critical, "burning"),
+        ObjectiveState::Burning => (Tone::Warning, "burning slowly"),
         ObjectiveState::Exhausted => (Tone::Critical, "budget spent"),
         ObjectiveState::Overflowed => (Tone::Warning, "bad data"),
     }
@@ -23,7 +25,7 @@ pub(super) const fn state_in_words(state: ObjectiveState) -> (Tone, &'static str
 
 /// Draws an objective.
 pub(super) fn card(slo: &ObjectiveView, now: Timestamp) -> Markup {
-    let (tone, word) = state_in_words(slo.evaluation.state);
+    let (tone, word) = state_in_words(slo);
     let objective = &slo.objective;
     html! {
         article.card.(tone.class()) {
