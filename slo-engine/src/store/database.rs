@@ -10,9 +10,12 @@ use super::StoreError;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const CACHE_BYTES: u64 = 32 << 20;
 const LOG_FILE: &str = "db";
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// sled frees at every 128th access.
 const LEAST_TOUCHES: usize = 256;
 /// Looked up to no other end than to look something up.
@@ -44,13 +47,7 @@ impl Database {
             .cache_capacity(CACHE_BYTES)
             .mode(sled::Mode::LowSpace)
             .flush_every_ms(None);
-        // Some damage is met by an assertion inside sled instead of an error.
-        let sled = catch_unwind(AssertUnwindSafe(|| config.open()))
-            .map_err(|_| StoreError::Damaged {
-                folder: folder.to_owned(),
-                detail: "sled gave up while reading it".to_owned(),
-            })?
-            .map_err(|error| fault(folder, error))?;
+        let sled = open_patiently(folder, &config)?;
         let log = File::open(folder.join(LOG_FILE)).map_err(|source| StoreError::from_io(folder, source))?;
         Ok(Self { folder: folder.to_owned(), sled, log })
     }
@@ -98,6 +95,26 @@ impl Database {
     /// Bytes on disk.
     pub(super) fn size_on_disk_bytes(&self) -> u64 {
         self.sled.size_on_disk().unwrap_or(0)
+    }
+}
+
+/// Opens, and waits for a predecessor in this very process: a background thread of sled may hold a dropped database,
+/// and with it the lock on the file, for a moment longer. Nobody else can, for the folder is ours.
+fn open_patiently(folder: &Path, config: &sled::Config) -> Result<sled::Db, StoreError> {
+    let mut patience = LOCK_TRIES;
+    loop {
+        // Some damage is met by an assertion inside sled instead of an error.
+        let opened = catch_unwind(AssertUnwindSafe(|| config.open())).map_err(|_| StoreError::Damaged {
+            folder: folder.to_owned(),
+            detail: "sled gave up while reading it".to_owned(),
+        })?;
+        match opened {
+            Err(sled::Error::Io(error)) if patience > 0 && error.to_string().contains("acquire lock") => {
+                patience -= 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            opened => return opened.map_err(|error| fault(folder, error)),
+        }
     }
 }
 
