@@ -1,0 +1,18 @@
+//! Black-box tests of the agent alone: the real binary, capture files made here, nothing looked at inside.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test stops at whatever it does not expect, and says what it skips"
+)]
+
+mod captures;
+mod damage;
+mod formats;
+#[cfg(target_os = "linux")]
+mod memory;
+mod output;
+mod program;
+#[cfg(feature = "live")]
+mod refusals;
