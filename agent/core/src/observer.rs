@@ -1,14 +1,12 @@
 //! Packets in, observations out: the rooms of this crate joined.
 
 use crate::decode::{LinkType, Skip, decode};
-use crate::flow::connection::Connection;
 use crate::flow::key::{End, FlowKey, PathId, Paths};
 use crate::flow::table::{Arrival, Limits, Settled, Table, TableCounts};
 use crate::local::LocalNetworks;
 use crate::observation::{CaptureFacts, GroupFacts, Observation, Protocol, SCHEMA, Timing, Transport};
 use crate::order::Order;
 use crate::time::Timestamp;
-use crate::tls::verdict::Verdict;
 use std::sync::Arc;
 
 /// A step back of the capture clock beyond this rebases it; a smaller one is disorder.
@@ -168,9 +166,12 @@ impl Observer {
 
     /// The next observation in the order of their ends, once nothing earlier can come.
     pub fn next_observation(&mut self) -> Option<Box<Observation>> {
-        let next = self.order.pop((!self.all_due).then_some(self.latest));
-        self.all_due &= next.is_some();
-        next
+        let Some(settled) = self.order.pop((!self.all_due).then_some(self.latest)) else {
+            self.all_due = false;
+            return None;
+        };
+        let context = Context { local: &self.local, paths: &self.paths, interfaces: &self.interfaces };
+        Some(Box::new(context.observation(settled)))
     }
 
     /// Figures about the observer itself.
@@ -184,12 +185,7 @@ impl Observer {
     }
 
     fn collect(&mut self) {
-        for Settled { key, connection, verdict } in self.table.take_settled() {
-            let context = Context { local: &self.local, paths: &self.paths, interfaces: &self.interfaces };
-            if let Some(observation) = context.observation(key, *connection, verdict) {
-                self.order.push(observation);
-            }
-        }
+        self.table.take_settled().for_each(|settled| self.order.push(settled));
     }
 }
 
@@ -201,14 +197,12 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn observation(&self, key: FlowKey, connection: Connection, verdict: Verdict) -> Option<Observation> {
-        let one_sided = connection.one_sided();
-        let (tcp_rtt, interface) = (connection.round_trip(), connection.interface);
-        let (client_end, machine) = connection.into_attempt()?;
+    fn observation(&self, settled: Settled) -> Observation {
+        let Settled { key, client: client_end, machine, verdict, one_sided, round_trip, interface } = settled;
         let verdict = machine.tempered(verdict, one_sided.is_some());
         let facts = machine.into_facts();
         let (client, server) = (key.endpoint(client_end), key.endpoint(client_end.peer()));
-        Some(Observation {
+        Observation {
             schema: SCHEMA,
             id: attempt_id(key, client_end, facts.start),
             protocol: Protocol::Tls,
@@ -249,7 +243,7 @@ impl Context<'_> {
             failure: verdict.failure,
             fallback_of: None,
             timing: Timing {
-                tcp_rtt,
+                tcp_rtt: round_trip,
                 hello_retry: facts.hello_retry_after,
                 server_hello: facts.server_hello_after,
                 client_encrypted: facts.client_encrypted_after,
@@ -261,7 +255,7 @@ impl Context<'_> {
                 one_sided,
             },
             decrypted: None,
-        })
+        }
     }
 }
 

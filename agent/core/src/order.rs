@@ -1,36 +1,41 @@
-//! Observations in the order of their ends.
+//! Settled attempts in the order of their ends.
 //!
-//! An expiry is noticed up to a tick late, and several workers do not settle in step; so observations wait here until
-//! nothing earlier can come any more.
+//! An expiry is noticed up to a tick late, and several workers do not settle in step; so attempts wait here until nothing
+//! earlier can come any more. They wait as they are and become observations one by one on the way out, so that many
+//! attempts that end at once take no more memory than they did before.
 
-use crate::decode::Address;
+use crate::flow::table::Settled;
 use crate::flow::timer::TICK;
-use crate::observation::Observation;
+use crate::observation::Endpoint;
 use crate::time::Timestamp;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
-use std::net::IpAddr;
 
-/// How much earlier than the capture's clock a new observation may still end: the timer's two ticks, and the steps
-/// back that do not rebase the clock.
+/// How much earlier than the capture's clock a new attempt may still end: the timer's two ticks, and the steps back that
+/// do not rebase the clock.
 const SLACK: u64 = 1_000_000_000 + 2 * TICK;
 
-/// Orders observations.
+/// Attempts that wait at the same time; beyond it the first goes although an earlier one might still come.
+const MAX_WAITING: usize = 65_536;
+
+/// Orders attempts.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
     waiting: BinaryHeap<Waiting>,
 }
 
 #[derive(Debug)]
-struct Waiting(Box<Observation>);
+struct Waiting {
+    settled: Settled,
+    start: Timestamp,
+}
 
 impl Waiting {
-    fn rank(&self) -> (Timestamp, Timestamp, [(Address, u16); 2], &[String]) {
-        let observation = &self.0;
-        let endpoint = |address: IpAddr, port: u16| (Address::from(address), port);
-        let client = endpoint(observation.client.address, observation.client.port);
-        let server = endpoint(observation.server.address, observation.server.port);
-        (observation.end, observation.start, [client, server], &observation.tunnel)
+    /// End, start, endpoints, encapsulation.
+    fn rank(&self) -> (Timestamp, Timestamp, [Endpoint; 2], u32) {
+        let Settled { key, client, verdict, .. } = &self.settled;
+        let endpoints = [key.endpoint(*client), key.endpoint(client.peer())];
+        (verdict.at, self.start, endpoints, key.path().0)
     }
 }
 
@@ -49,21 +54,26 @@ impl PartialOrd for Waiting {
 }
 
 impl Ord for Waiting {
-    /// Reversed: the heap's greatest is the one that ended first.
+    /// Reversed: the heap's greatest is the one that ended first. Ends differ nearly always, so the rest of the rank is
+    /// made only for the others.
     fn cmp(&self, other: &Self) -> Ordering {
-        other.rank().cmp(&self.rank())
+        let ends = other.settled.verdict.at.cmp(&self.settled.verdict.at);
+        ends.then_with(|| other.rank().cmp(&self.rank()))
     }
 }
 
 impl Order {
-    pub(crate) fn push(&mut self, observation: Observation) {
-        self.waiting.push(Waiting(Box::new(observation)));
+    pub(crate) fn push(&mut self, settled: Settled) {
+        let start = settled.machine.start();
+        self.waiting.push(Waiting { settled, start });
     }
 
-    /// The next observation that nothing can precede any more at capture time `now`; with `None` the next of all.
-    pub(crate) fn pop(&mut self, now: Option<Timestamp>) -> Option<Box<Observation>> {
+    /// The next attempt that nothing can precede any more at capture time `now`; with `None` the next of all.
+    pub(crate) fn pop(&mut self, now: Option<Timestamp>) -> Option<Settled> {
         let first = self.waiting.peek()?;
-        let settled = now.is_none_or(|now| first.0.end.as_nanos().saturating_add(SLACK) <= now.as_nanos());
-        if settled { self.waiting.pop().map(|waiting| waiting.0) } else { None }
+        let is_settled =
+            now.is_none_or(|now| first.settled.verdict.at.as_nanos().saturating_add(SLACK) <= now.as_nanos());
+        let goes = is_settled || self.waiting.len() > MAX_WAITING;
+        if goes { self.waiting.pop().map(|waiting| waiting.settled) } else { None }
     }
 }

@@ -1,5 +1,7 @@
 //! Real handshakes, made in memory and put on a simulated wire, through the public interface.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at whatever it does not expect")]
+
 use pqscope_agent_core::Limits;
 use pqscope_agent_core::decode::LinkType;
 use pqscope_agent_core::iana::KeyExchangeClass;

@@ -35,6 +35,10 @@ pub(crate) enum FileError {
     NotACapture,
     #[error("link type {0} cannot be decoded; known are {known}", known = LinkType::KNOWN)]
     UnknownLinkType(u32),
+    #[error("interface {interface} counts time in units that cannot be read (if_tsresol {code:#04x})")]
+    Resolution { interface: usize, code: u8 },
+    #[error("{packets} packets name interface {interface}, which the file does not describe")]
+    UndescribedInterface { interface: usize, packets: u64 },
     #[error("the file is cut off within a packet, at byte {offset}; {packets} packets before it were read")]
     Cut { offset: usize, packets: u64 },
     #[error("the file is damaged at byte {offset}; {packets} packets before it were read")]
@@ -126,10 +130,24 @@ pub(crate) fn read(
             Err(problem) => break Some(problem),
         }
     };
+    let undescribed = state.undescribed;
+    let unread =
+        undescribed.map(|(interface, packets)| FileError::UndescribedInterface { interface, packets });
+    let problem = problem.or(unread);
+    let readable = state.packets - undescribed.map_or(0, |(_, count)| count);
     match (problem, state.undecodable) {
-        (None, Some((number, count))) if count == state.packets => Err(FileError::UnknownLinkType(number)),
-        (Some(problem), _) if state.packets == 0 => Err(problem),
+        (None, Some((number, count))) if count == readable => Err(FileError::UnknownLinkType(number)),
+        (Some(problem), _) if readable == 0 => Err(problem),
         (problem, undecodable) => Ok(FileSummary { packets: state.packets, undecodable, problem }),
+    }
+}
+
+/// Units of a pcapng time stamp in a second: a power of ten, or with the highest bit set a power of two; `None` where it
+/// does not fit 64 bits. The parser's own function does not know powers of two.
+fn units_per_second(resolution: u8) -> Option<u64> {
+    match (resolution & 0x80, u32::from(resolution & 0x7f)) {
+        (0, exponent) => 10_u64.checked_pow(exponent),
+        (_, exponent) => 1_u64.checked_shl(exponent),
     }
 }
 
@@ -224,6 +242,8 @@ struct Reading {
     interfaces: Vec<Interface>,
     packets: u64,
     undecodable: Option<(u32, u64)>,
+    /// Packets of interfaces that the file does not describe, with the first such interface.
+    undescribed: Option<(usize, u64)>,
     latest: Timestamp,
 }
 
@@ -253,7 +273,9 @@ impl Reading {
             PcapBlockOwned::NG(Block::SectionHeader(_)) => self.interfaces.clear(),
             PcapBlockOwned::NG(Block::InterfaceDescription(description)) => {
                 let name = description.if_name().and_then(Result::ok).map(str::to_owned);
-                let units = description.ts_resolution().unwrap_or(1_000_000);
+                let code = description.if_tsresol;
+                let units = units_per_second(code)
+                    .ok_or(FileError::Resolution { interface: self.interfaces.len(), code })?;
                 let number = description.linktype.0.cast_unsigned();
                 self.add_interface(number, name, units, description.ts_offset());
             }
@@ -285,7 +307,11 @@ impl Reading {
 
     fn frame(&mut self, number: usize, bytes: &[u8], wire: u32, take: &mut impl FnMut(Frame<'_>)) {
         self.packets += 1;
-        let Some(interface) = self.interfaces.get(number) else { return };
+        let Some(interface) = self.interfaces.get(number) else {
+            let (_, count) = self.undescribed.get_or_insert((number, 0));
+            *count += 1;
+            return;
+        };
         let Some(link) = interface.link else {
             let (_, count) = self.undecodable.get_or_insert((interface.link_number, 0));
             *count += 1;

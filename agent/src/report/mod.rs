@@ -8,6 +8,7 @@ use pqscope_agent_core::observation::Observation;
 use pqscope_agent_core::observer::Health;
 use pqscope_agent_core::summary::Summary;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 /// Writes one line on standard error.
@@ -18,8 +19,27 @@ pub(crate) fn complain(message: &str) {
 
 /// Writes an observation as one line of JSON.
 pub(crate) fn write_record(out: &mut impl Write, observation: &Observation) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, observation)?;
+    let text = serde_json::to_string(observation)?;
+    out.write_all(escaped(&text).as_bytes())?;
     out.write_all(b"\n")
+}
+
+/// JSON with the control characters escaped that its rules let through (DEL and U+0080 to U+009F): names come from the
+/// wire, and some terminals obey them.
+fn escaped(json: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    if !json.bytes().any(|byte| matches!(byte, 0x7f | 0xc2)) || !json.contains(obeyed) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if obeyed(c) {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// What was read, beside what was seen in it.
@@ -48,6 +68,21 @@ pub(crate) fn write_summary(out: &mut impl Write, reading: &Reading, summary: &S
         handshakes: &'a Summary,
     }
     let schema = pqscope_agent_core::observation::SCHEMA;
-    serde_json::to_writer_pretty(&mut *out, &Report { schema, reading, handshakes: summary })?;
+    let text = serde_json::to_string_pretty(&Report { schema, reading, handshakes: summary })?;
+    out.write_all(escaped(&text).as_bytes())?;
     out.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_control_character_leaves_in_json() {
+        let name = "a\u{9b}31m\u{7f}b\u{1b}é";
+        let json = serde_json::to_string(name).unwrap();
+        let escaped = escaped(&json);
+        assert!(!escaped.chars().any(char::is_control), "{escaped}");
+        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), name);
+    }
 }

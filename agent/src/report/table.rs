@@ -234,9 +234,14 @@ fn milliseconds(seconds: Option<f64>) -> String {
     }
 }
 
-/// Names come from the wire: control characters must not reach a terminal.
+/// Names come from the wire: control characters must not reach a terminal, nor what turns the direction of a line or
+/// breaks it.
 fn printable(text: &str) -> String {
-    let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let clean = |c: char| match c {
+        '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
     let shown: String = text.chars().take(64).map(clean).collect();
     if text.chars().count() > 64 { format!("{shown}...") } else { shown }
 }

@@ -145,7 +145,6 @@ fn damaged_compression_keeps_what_came_before() {
 }
 
 #[test]
-#[ignore = "the agent passes such packets by without a word"]
 fn packets_of_an_undescribed_interface_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let mut file = captures::PcapNg::new();

@@ -120,7 +120,6 @@ fn interfaces_of_a_pcapng_keep_their_names_and_clocks() {
 }
 
 #[test]
-#[ignore = "pcap-parser 0.17 does not know resolutions that are powers of two, and the agent takes them for microseconds"]
 fn times_in_powers_of_two_are_understood() {
     let folder = tempfile::tempdir().unwrap();
     let mut capture = PcapNg::new();

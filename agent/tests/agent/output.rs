@@ -136,7 +136,6 @@ fn names_from_the_wire_cannot_steer_a_terminal() {
 }
 
 #[test]
-#[ignore = "the table prints direction overrides as they are"]
 fn names_cannot_turn_the_direction_of_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), "turned.pcap", &renamed(&mixed(), b"\xe2\x80\xaee\xe2\x81\xa6x.example"));

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// One service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
-    /// Its name, the value of the attribute `pqscope.service`.
+    /// Its name.
     pub name: String,
     /// Whether it is being moved to post-quantum key exchange; not unless told.
     pub migrating: bool,
@@ -52,9 +52,11 @@ impl Services {
         Ok(Self { services: read.into_iter().map(|service| service.value).collect() })
     }
 
-    /// Names of the services that are marked as migrating.
+    /// What the attribute `pqscope.service` of the services marked as migrating may read: their names, and their host
+    /// names, which agents without a services file of their own put there.
     pub fn migrating(&self) -> impl Iterator<Item = &str> {
-        self.services.iter().filter(|service| service.migrating).map(|service| service.name.as_str())
+        let migrating = self.services.iter().filter(|service| service.migrating);
+        migrating.flat_map(|service| std::iter::once(&service.name).chain(&service.hosts)).map(String::as_str)
     }
 }
 
@@ -108,7 +110,7 @@ mod tests {
     fn a_services_file_is_a_plain_list() {
         let text = "- name: checkout\n  migrating: true\n  hosts: [Checkout.example.com]\n- name: legacy\n";
         let services = Services::parse("services.yaml", text).unwrap();
-        assert_eq!(services.migrating().collect::<Vec<_>>(), ["checkout"]);
+        assert_eq!(services.migrating().collect::<Vec<_>>(), ["checkout", "checkout.example.com"]);
         assert_eq!(services.services[0].hosts, ["checkout.example.com"]);
         assert_eq!(services.services[1], Service { name: "legacy".into(), migrating: false, hosts: vec![] });
         assert_eq!(Services::parse("empty.yaml", "").unwrap(), Services::default());

@@ -36,6 +36,14 @@ impl Common {
     pub(super) fn service(&self) -> (Protocol, Service, Option<Vantage>) {
         (self.protocol, self.service.clone(), self.vantage)
     }
+
+    /// The group, where no table names it.
+    pub(super) fn unknown_group(&self) -> Option<Group> {
+        match self.group {
+            Some(GroupLabel::Known(group)) if group.name().is_none() => Some(group),
+            _ => None,
+        }
+    }
 }
 
 /// A group, or that it is one too many.
@@ -109,6 +117,24 @@ fn vantage_label(vantage: Option<Vantage>) -> Value {
 }
 
 impl HandshakeKey {
+    /// The series of a service that counts from zero before anything is known of a handshake.
+    pub(super) fn bare(common: &Common, outcome: Outcome) -> Self {
+        let common = Common {
+            version: None,
+            group: None,
+            class: None,
+            offered: None,
+            key_exchange: None,
+            ..common.clone()
+        };
+        Self { common, outcome, failure: None, hello_retry: false }
+    }
+
+    /// Whether this is such a series.
+    pub(super) fn is_bare(&self) -> bool {
+        *self == Self::bare(&self.common, self.outcome)
+    }
+
     /// Which service it is about, and from where it was seen.
     pub(super) fn service(&self) -> (Protocol, Service, Option<Vantage>) {
         self.common.service()

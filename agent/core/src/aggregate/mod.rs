@@ -19,7 +19,7 @@ use pqscope_telemetry::OTHER;
 use pqscope_telemetry::metric::{Metric, agent};
 use series::{BoundedSet, Clock, Map};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,7 +101,8 @@ pub struct Aggregate {
     ports: BoundedSet<u16>,
     unknown_groups: BoundedSet<Group>,
     handshakes: Map<HandshakeKey, u64>,
-    seen_services: BTreeSet<(Protocol, Service, Option<Vantage>)>,
+    /// Services with when they were last seen.
+    services: BTreeMap<(Protocol, Service, Option<Vantage>), Timestamp>,
     alerts: Map<AlertKey, u64>,
     incomplete: Map<IncompleteReason, u64>,
     histograms: BTreeMap<Distribution, Map<HistogramKey, ExponentialHistogram>>,
@@ -184,7 +185,7 @@ impl Aggregate {
             ports: BoundedSet::new(bounds.ports),
             unknown_groups: BoundedSet::new(bounds.unknown_groups),
             handshakes: Map::new(bounds.series),
-            seen_services: BTreeSet::new(),
+            services: BTreeMap::new(),
             alerts: Map::new(bounds.series),
             incomplete: Map::new(bounds.series),
             histograms: Distribution::ALL.map(|kind| (kind, Map::new(bounds.series))).into(),
@@ -265,20 +266,34 @@ impl Aggregate {
     /// A service's outcome series exist from zero, so that its first failure is an increase.
     fn begin_service(&mut self, common: &Common) {
         let service = common.service();
-        if self.seen_services.len() >= self.bounds.series || !self.seen_services.insert(service) {
+        if let Some(seen) = self.services.get_mut(&service) {
+            *seen = self.clock.now;
             return;
         }
+        if self.services.len() >= self.bounds.series {
+            return;
+        }
+        self.services.insert(service, self.clock.now);
         for outcome in Outcome::ALL {
-            let bare = Common {
-                version: None,
-                group: None,
-                class: None,
-                offered: None,
-                key_exchange: None,
-                ..common.clone()
-            };
-            let key = HandshakeKey { common: bare, outcome, failure: None, hello_retry: false };
-            self.handshakes.entry(key, self.clock);
+            self.handshakes.entry(HandshakeKey::bare(common, outcome), self.clock);
+        }
+    }
+
+    /// Forgets what has been idle since before `oldest`, and with it the names that nothing is counted under any more.
+    fn retire(&mut self, oldest: Timestamp) {
+        self.services.retain(|_, seen| *seen >= oldest);
+        let services = &self.services;
+        let kept = |key: &HandshakeKey| key.is_bare() && services.contains_key(&key.service());
+        let retired = self.handshakes.retire(oldest, kept);
+        self.alerts.retire(oldest, |_| false);
+        for map in self.histograms.values_mut() {
+            map.retire(oldest, |_| false);
+        }
+        if retired {
+            let labels = || self.handshakes.keys().map(|key| &key.common);
+            self.servers.keep(labels().map(|common| Arc::clone(&common.service.name)));
+            self.ports.keep(labels().filter_map(|common| common.service.port));
+            self.unknown_groups.keep(labels().filter_map(Common::unknown_group));
         }
     }
 
@@ -286,14 +301,7 @@ impl Aggregate {
     pub fn collect(&mut self, now: Timestamp) -> Collection {
         let retire_after = u64::try_from(self.bounds.retire_after.as_nanos()).unwrap_or(u64::MAX);
         let oldest = Timestamp::from_nanos(now.as_nanos().saturating_sub(retire_after));
-        if self.handshakes.retire(oldest) {
-            // Seen again, a service begins anew with all its outcomes.
-            self.seen_services = self.handshakes.keys().map(HandshakeKey::service).collect();
-        }
-        self.alerts.retire(oldest);
-        for map in self.histograms.values_mut() {
-            map.retire(oldest);
-        }
+        self.retire(oldest);
         self.clock = Clock { last_collection: now, now };
         let counters = [
             self.handshakes.family(agent::HANDSHAKES, SeriesValue::Count),

@@ -18,6 +18,11 @@ impl<T: Ord + Clone> BoundedSet<T> {
         Self { seen: BTreeSet::new(), bound }
     }
 
+    /// Forgets every value that is not among these.
+    pub(super) fn keep(&mut self, values: impl Iterator<Item = T>) {
+        self.seen = values.collect();
+    }
+
     /// The value itself where it is known or there is room for it.
     pub(super) fn admit(&mut self, value: &T) -> Option<T> {
         if let Some(known) = self.seen.get(value) {
@@ -70,10 +75,10 @@ impl<K: Ord + Labels, V: Default + Clone> Map<K, V> {
         (&mut cell.value, full)
     }
 
-    /// Drops series that nothing was added to since `oldest`; tells whether there were any.
-    pub(super) fn retire(&mut self, oldest: Timestamp) -> bool {
+    /// Drops series that nothing was added to since `oldest` and that `kept` does not hold; tells whether there were any.
+    pub(super) fn retire(&mut self, oldest: Timestamp, kept: impl Fn(&K) -> bool) -> bool {
         let before = self.cells.len();
-        self.cells.retain(|_, cell| cell.touched >= oldest);
+        self.cells.retain(|key, cell| cell.touched >= oldest || kept(key));
         self.cells.len() < before
     }
 

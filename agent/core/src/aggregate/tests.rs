@@ -202,6 +202,31 @@ fn idle_series_are_retired() {
 }
 
 #[test]
+fn the_zeros_of_an_active_service_stay() {
+    let mut aggregate =
+        Aggregate::new(Bounds { retire_after: Duration::from_secs(60), ..Bounds::default() }, at(0));
+    for minute in 0..5 {
+        aggregate.add(&completed("a.example", 0x11ec), at(50 * minute));
+        aggregate.collect(at(50 * minute + 1));
+    }
+    let collection = aggregate.collect(at(210));
+    let zero = [(attribute::SERVICE, "a.example"), (attribute::OUTCOME, "failed")];
+    assert_eq!(matching(family(&collection, &agent::HANDSHAKES), &zero).len(), 1);
+}
+
+#[test]
+fn names_that_are_gone_make_room() {
+    let bounds = Bounds { servers: 1, retire_after: Duration::from_secs(60), ..Bounds::default() };
+    let mut aggregate = Aggregate::new(bounds, at(0));
+    aggregate.add(&completed("scanner.example", 0x11ec), at(1));
+    aggregate.collect(at(100));
+    aggregate.add(&completed("a.example", 0x11ec), at(101));
+    let collection = aggregate.collect(at(110));
+    let found = matching(family(&collection, &agent::HANDSHAKES), &[(attribute::SERVICE, "a.example")]);
+    assert!(!found.is_empty() && aggregate.overflowed() == 0);
+}
+
+#[test]
 fn latencies_of_completed_handshakes_become_a_distribution() {
     let mut aggregate = Aggregate::new(Bounds::default(), at(0));
     aggregate.add(&completed("a.example", 0x11ec), at(1));

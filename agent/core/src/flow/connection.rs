@@ -111,6 +111,7 @@ impl Connection {
                 strikes: 0,
                 seen: PerEnd::default(),
                 opening_seen: false,
+                missing_bytes: 0,
                 conclusion: None,
             },
             generation,
@@ -197,6 +198,8 @@ struct Content {
     seen: PerEnd<bool>,
     /// Whether a SYN was seen, so that the connection's first bytes are known.
     opening_seen: bool,
+    /// Bytes that were sent before anything was told of the connection, and are not in the capture.
+    missing_bytes: u64,
     conclusion: Option<Conclusion>,
 }
 
@@ -204,8 +207,9 @@ impl Content {
     fn event(&mut self, event: Event<'_>) -> ControlFlow<()> {
         self.conclusion = match (&mut self.stage, event) {
             (Stage::Probing(_), Event::Data { from, at, bytes }) => self.probe(from, at, bytes),
-            (Stage::Probing(probes), Event::Missing { from, .. }) => {
+            (Stage::Probing(probes), Event::Missing { from, length, .. }) => {
                 probes.of_mut(from).begun_before = true;
+                self.missing_bytes += length as u64;
                 None
             }
             (Stage::Probing(_), Event::Close { .. } | Event::Reset { .. }) => Some(Conclusion::NotTls),
@@ -246,7 +250,7 @@ impl Content {
                     (true, true) => IncompleteReason::Gap,
                     (true, false) => IncompleteReason::BeganLate,
                 };
-                Machine::without_hello(probe.first_at, reason)
+                Machine::without_hello(probe.first_at, reason, self.missing_bytes)
             }
         };
         let mut machine = Box::new(machine);

@@ -2,6 +2,7 @@
 
 use crate::decode::{Address, Encapsulation, Segment};
 use crate::observation::Endpoint;
+use std::collections::HashMap;
 
 /// Which end of a connection: the endpoints of a key are sorted, and `Low` is the smaller one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,6 +87,7 @@ impl FlowKey {
 /// The encapsulations seen so far, each under a small number.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
+    numbers: HashMap<Encapsulation, PathId>,
     seen: Vec<Encapsulation>,
 }
 
@@ -98,15 +100,16 @@ impl Paths {
         if encapsulation.is_empty() {
             return Some(PathId::default());
         }
-        let at = match self.seen.iter().position(|seen| seen == encapsulation) {
-            Some(at) => at,
-            None if self.seen.len() < Self::MAX => {
-                self.seen.push(*encapsulation);
-                self.seen.len() - 1
-            }
-            None => return None,
-        };
-        u32::try_from(at + 1).ok().map(PathId)
+        if let Some(known) = self.numbers.get(encapsulation) {
+            return Some(*known);
+        }
+        if self.seen.len() >= Self::MAX {
+            return None;
+        }
+        self.seen.push(*encapsulation);
+        let number = PathId(u32::try_from(self.seen.len()).ok()?);
+        self.numbers.insert(*encapsulation, number);
+        Some(number)
     }
 
     /// The encapsulations of a number, outside in, as text.

@@ -9,8 +9,9 @@ use super::connection::{Conclusion, Connection};
 use super::key::{End, FlowKey, PathId};
 use super::timer::{Entry, TICK, Wheel};
 use crate::decode::Segment;
-use crate::observation::IncompleteReason;
+use crate::observation::{IncompleteReason, Side};
 use crate::time::Timestamp;
+use crate::tls::machine::Machine;
 use crate::tls::verdict::Verdict;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -60,16 +61,18 @@ pub struct TableCounts {
     pub evicted_bytes: u64,
     /// Attempts that went on after they had been judged timed out.
     pub late_completions: u64,
-    /// Segments under more distinct encapsulations than are told apart.
-    pub unplaced: u64,
 }
 
 /// A settled attempt on its way out.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) key: FlowKey,
-    pub(crate) connection: Box<Connection>,
+    pub(crate) client: End,
+    pub(crate) machine: Box<Machine>,
     pub(crate) verdict: Verdict,
+    pub(crate) one_sided: Option<Side>,
+    pub(crate) round_trip: Option<Duration>,
+    pub(crate) interface: u16,
 }
 
 /// What a place holds.
@@ -286,7 +289,19 @@ impl Table {
         if let Some(Conclusion::Settled(verdict)) = conclusion {
             // What settles is the packet that is being handled, even where it only freed one held back.
             let verdict = Verdict { at: verdict.at.max(settled_at), ..verdict };
-            self.settled.push(Settled { key: place.key, connection, verdict });
+            let (one_sided, round_trip) = (connection.one_sided(), connection.round_trip());
+            let (key, interface) = (place.key, connection.interface);
+            if let Some((client, machine)) = connection.into_attempt() {
+                self.settled.push(Settled {
+                    key,
+                    client,
+                    machine,
+                    verdict,
+                    one_sided,
+                    round_trip,
+                    interface,
+                });
+            }
         }
     }
 

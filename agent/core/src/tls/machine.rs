@@ -136,6 +136,8 @@ pub(crate) struct Machine {
     last_progress: Timestamp,
     pub(super) missing_bytes: u64,
     pub(super) truncated: bool,
+    /// Whole records may lie in a hole: what did not come may have come.
+    hole_hides: bool,
 }
 
 impl Machine {
@@ -164,12 +166,14 @@ impl Machine {
             last_progress: start,
             missing_bytes: 0,
             truncated: false,
+            hole_hides: false,
         }
     }
 
     /// A machine for an attempt whose hello was not seen; it ends incomplete once the server has chosen.
-    pub(crate) fn without_hello(start: Timestamp, reason: IncompleteReason) -> Self {
-        Self { step: Step::Answer, unseen_hello: Some(reason), ..Self::new(start) }
+    /// `missing_bytes` are those of the hello that are known to have been sent.
+    pub(crate) fn without_hello(start: Timestamp, reason: IncompleteReason, missing_bytes: u64) -> Self {
+        Self { step: Step::Answer, unseen_hello: Some(reason), missing_bytes, ..Self::new(start) }
     }
 
     /// A machine for an attempt whose hello comes in the framing of SSL 2.0.
@@ -180,6 +184,11 @@ impl Machine {
     /// Counts further segments that brought bytes of the hello.
     pub(crate) fn count_segments(&mut self, more: u32) {
         self.opening.segments += more;
+    }
+
+    /// First byte of the hello.
+    pub(crate) const fn start(&self) -> Timestamp {
+        self.opening.start
     }
 
     /// When the handshake last went on.
@@ -291,10 +300,17 @@ impl Machine {
             Hole::InBody(header) if header.content == ContentType::Handshake && !opaque => {
                 direction.messages.skip(length)
             }
-            // Of other bodies only the length counts, and that was in the header.
-            Hole::InBody(_) => return,
-            Hole::Beyond => false,
+            Hole::InBody(header) => {
+                // Of other bodies only the length counts, and that was in the header; but an alert is its body.
+                self.hole_hides |= header.content == ContentType::Alert;
+                return;
+            }
+            Hole::Beyond => {
+                self.hole_hides = true;
+                false
+            }
         };
+        let direction = self.direction(from);
         direction.body = Body::Ignored;
         direction.blind |= !within_message;
         if from == Side::Client && hello_begun {
@@ -630,8 +646,9 @@ impl Machine {
         self.closing.map_or_else(|| Verdict::incomplete(at, reason), |verdict| Verdict { at, ..verdict })
     }
 
-    /// The verdict as far as the capture carries it: an end that was concluded from what did not come is worth
-    /// nothing where bytes are missing or one side was never seen. What was read in the clear stands.
+    /// The verdict as far as the capture carries it: an end that was concluded from what did not come is worth nothing
+    /// where records may be missing or one side was never seen. What was read in the clear stands, and a hole within the
+    /// body of one record hides nothing that a verdict rests on.
     pub(crate) fn tempered(&self, verdict: Verdict, one_sided: bool) -> Verdict {
         let stands = match (verdict.outcome, verdict.failure) {
             (Outcome::Completed, _) => true,
@@ -644,9 +661,9 @@ impl Machine {
             Some(reason)
         } else if one_sided {
             Some(IncompleteReason::OneSided)
-        } else if self.truncated {
+        } else if self.hole_hides && self.truncated {
             Some(IncompleteReason::Truncated)
-        } else if self.missing_bytes > 0 {
+        } else if self.hole_hides {
             Some(IncompleteReason::Gap)
         } else {
             None
