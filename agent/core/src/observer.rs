@@ -7,10 +7,26 @@ use crate::local::LocalNetworks;
 use crate::observation::{CaptureFacts, GroupFacts, Observation, Protocol, SCHEMA, Timing, Transport};
 use crate::order::Order;
 use crate::time::Timestamp;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// A step back of the capture clock beyond this rebases it; a smaller one is disorder.
-const REBASE_NANOS: u64 = 1_000_000_000;
+/// A step back of an interface's clock beyond this rebases the capture's; a smaller one is disorder.
+const REBASE: Duration = Duration::from_secs(1);
+
+/// Interfaces that are told apart.
+const MAX_INTERFACES: u16 = 4096;
+
+/// The year 2200; what claims to be later is damaged.
+const LATEST_TIME: Timestamp = Timestamp::from_nanos(7_258_118_400_000_000_000);
+
+/// Where packets come from.
+#[derive(Debug)]
+struct Interface {
+    name: Option<Arc<str>>,
+    /// Its latest packet.
+    latest: Timestamp,
+}
 
 /// Settings of an observer.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +54,7 @@ pub struct Packet<'a> {
     pub wire_length: usize,
 }
 
-/// Number of an interface within an observer.
+/// Number of an interface within an observer; the default is that of packets without a known one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct InterfaceId(u16);
 
@@ -68,7 +84,8 @@ pub struct Observer {
     table: Table,
     paths: Paths,
     order: Order,
-    interfaces: Vec<Option<Arc<str>>>,
+    interfaces: Vec<Interface>,
+    numbers: HashMap<Option<Arc<str>>, InterfaceId>,
     health: Health,
     /// Latest capture time, in the epoch since the last rebase.
     latest: Timestamp,
@@ -85,8 +102,9 @@ impl Observer {
             local: settings.local,
             table: Table::new(settings.limits, settings.hash_seed),
             paths: Paths::default(),
-            order: Order::default(),
-            interfaces: Vec::new(),
+            order: Order::new(settings.limits.bytes / 4),
+            interfaces: vec![Interface { name: None, latest: Timestamp::default() }],
+            numbers: HashMap::from([(None, InterfaceId::default())]),
             health: Health::default(),
             latest: Timestamp::default(),
             ahead: 0,
@@ -96,18 +114,35 @@ impl Observer {
 
     /// The number of an interface; `None` stands for packets without a known one.
     pub fn interface(&mut self, name: Option<&str>) -> InterfaceId {
-        let known = self.interfaces.iter().position(|interface| interface.as_deref() == name);
-        let at = known.unwrap_or_else(|| {
-            self.interfaces.push(name.map(Arc::from));
-            self.interfaces.len() - 1
-        });
-        InterfaceId(u16::try_from(at).unwrap_or(u16::MAX))
+        let name: Option<Arc<str>> = name.map(Arc::from);
+        if let Some(known) = self.numbers.get(&name) {
+            return *known;
+        }
+        // Beyond the bound interfaces share the last number, and with it a name that is none.
+        let number =
+            InterfaceId(u16::try_from(self.interfaces.len()).unwrap_or(u16::MAX).min(MAX_INTERFACES));
+        if number.0 < MAX_INTERFACES {
+            self.numbers.insert(name.clone(), number);
+            self.interfaces.push(Interface { name, latest: Timestamp::default() });
+        } else if self.interfaces.len() == usize::from(MAX_INTERFACES) {
+            self.interfaces.push(Interface { name: None, latest: Timestamp::default() });
+        }
+        number
     }
 
     /// Takes the next packet of the capture.
     pub fn packet(&mut self, packet: &Packet<'_>) {
         self.health.bytes += packet.wire_length as u64;
-        let now = self.clock(packet.at);
+        if packet.at > LATEST_TIME {
+            self.count_skip(Skip::Malformed);
+            return;
+        }
+        let stepped_back = self.interfaces.get_mut(usize::from(packet.interface.0)).is_none_or(|interface| {
+            let back = interface.latest.since(packet.at).is_some_and(|back| back > REBASE);
+            interface.latest = if back { packet.at } else { interface.latest.max(packet.at) };
+            back
+        });
+        let now = self.clock(packet.at, stepped_back);
         let segment = match decode(packet.link, packet.bytes, packet.wire_length) {
             Ok(segment) => segment,
             Err(skip) => {
@@ -135,15 +170,16 @@ impl Observer {
     /// nothing.
     pub fn advance_to_at_least(&mut self, now: Timestamp) {
         if now > self.latest {
-            self.clock(now);
+            self.clock(now, false);
         }
     }
 
-    /// Moves the clock to `at`, and expires what that passes. Returns the table's time.
-    fn clock(&mut self, at: Timestamp) -> u64 {
+    /// Moves the clock to `at`, and expires what that passes. Returns the table's time. An interface that lags behind
+    /// another does not turn the clock back; one whose own time goes back by more than a second does.
+    fn clock(&mut self, at: Timestamp, stepped_back: bool) -> u64 {
         if at < self.latest {
             let back = self.latest.as_nanos() - at.as_nanos();
-            if back <= REBASE_NANOS {
+            if !stepped_back {
                 return self.latest.as_nanos().saturating_add(self.ahead);
             }
             self.health.clock_steps += 1;
@@ -193,7 +229,7 @@ impl Observer {
 struct Context<'a> {
     local: &'a LocalNetworks,
     paths: &'a Paths,
-    interfaces: &'a [Option<Arc<str>>],
+    interfaces: &'a [Interface],
 }
 
 impl Context<'_> {
@@ -212,7 +248,10 @@ impl Context<'_> {
             client,
             server,
             vantage: self.local.vantage(client.address, server.address),
-            interface: self.interfaces.get(usize::from(interface)).cloned().flatten(),
+            interface: self
+                .interfaces
+                .get(usize::from(interface))
+                .and_then(|interface| interface.name.clone()),
             tunnel: if key.path() == PathId::default() {
                 Vec::new()
             } else {

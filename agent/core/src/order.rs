@@ -8,6 +8,7 @@ use crate::flow::table::Settled;
 use crate::flow::timer::TICK;
 use crate::observation::Endpoint;
 use crate::time::Timestamp;
+use crate::tls::machine::Machine;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
@@ -15,19 +16,22 @@ use std::collections::BinaryHeap;
 /// do not rebase the clock.
 const SLACK: u64 = 1_000_000_000 + 2 * TICK;
 
-/// Attempts that wait at the same time; beyond it the first goes although an earlier one might still come.
-const MAX_WAITING: usize = 65_536;
+/// Attempts that an empty order keeps room for.
+const KEPT_CAPACITY: usize = 1024;
 
 /// Orders attempts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Order {
     waiting: BinaryHeap<Waiting>,
+    bytes: usize,
+    max_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Waiting {
     settled: Settled,
     start: Timestamp,
+    bytes: usize,
 }
 
 impl Waiting {
@@ -63,9 +67,18 @@ impl Ord for Waiting {
 }
 
 impl Order {
-    pub(crate) fn push(&mut self, settled: Settled) {
+    /// An order in which attempts of at most `max_bytes` wait at the same time; beyond it the first goes although an
+    /// earlier one might still come.
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self { waiting: BinaryHeap::new(), bytes: 0, max_bytes }
+    }
+
+    pub(crate) fn push(&mut self, mut settled: Settled) {
+        settled.machine.close_books();
         let start = settled.machine.start();
-        self.waiting.push(Waiting { settled, start });
+        let bytes = size_of::<Waiting>() + size_of::<Machine>() + settled.machine.heap_bytes();
+        self.bytes += bytes;
+        self.waiting.push(Waiting { settled, start, bytes });
     }
 
     /// The next attempt that nothing can precede any more at capture time `now`; with `None` the next of all.
@@ -73,7 +86,15 @@ impl Order {
         let first = self.waiting.peek()?;
         let is_settled =
             now.is_none_or(|now| first.settled.verdict.at.as_nanos().saturating_add(SLACK) <= now.as_nanos());
-        let goes = is_settled || self.waiting.len() > MAX_WAITING;
-        if goes { self.waiting.pop().map(|waiting| waiting.settled) } else { None }
+        if !is_settled && self.bytes <= self.max_bytes {
+            return None;
+        }
+        let Waiting { settled, bytes, .. } = self.waiting.pop()?;
+        self.bytes -= bytes;
+        if self.waiting.is_empty() {
+            // A burst must not keep its memory for good.
+            self.waiting.shrink_to(KEPT_CAPACITY);
+        }
+        Some(settled)
     }
 }

@@ -161,7 +161,9 @@ fn over_the_byte_bound_the_oldest_attempt_is_given_up_and_said() {
     let evicted =
         seen.iter().filter(|seen| seen.incomplete_reason == Some(IncompleteReason::Evicted)).count();
     assert!(evicted > 10, "{evicted}");
-    assert_eq!(observer.health().table.evicted_bytes, evicted as u64);
+    // Connections without an attempt give way first, and are counted too.
+    assert!(observer.health().table.evicted_bytes >= evicted as u64);
+    assert_eq!(seen.len(), 50);
     assert!(most <= BOUND, "{most} bytes");
     assert_eq!((observer.health().buffered, observer.health().flows), (0, 0));
 }
@@ -188,6 +190,171 @@ fn packets_seen_twice_count_once() {
     let (once, twice) = (only(observe(&packets(&wire, &session))), only(observe(&twice)));
     assert_eq!((once.outcome, once.group), (twice.outcome, twice.group));
     assert_eq!(once.client_hello, twice.client_hello);
+}
+
+/// A segment of the session's connection that it does not hold itself.
+fn stray(
+    wire: &Wire,
+    like: &capture::Segment,
+    change: impl Fn(&mut capture::Segment),
+) -> Vec<capture::Packet> {
+    let mut segment = capture::Segment { payload: Vec::new(), ..like.clone() };
+    change(&mut segment);
+    wire.packets(&[segment])
+}
+
+#[test]
+fn segments_with_other_numbers_change_nothing() {
+    let session = session(Scenario::Hybrid);
+    let wire = Wire::default();
+    let segments = wire.segments(&session);
+    let undisturbed = only(observe(&packets(&wire, &session)));
+    for half_way in [1 << 31, 1 << 25, u32::MAX - 200] {
+        for (reset, syn) in [(true, false), (false, true), (false, false)] {
+            for place in 4..segments.len() - 4 {
+                let mut all = wire.packets(&segments);
+                let forged = stray(&wire, &segments[place], |segment| {
+                    segment.sequence = segment.sequence.wrapping_add(half_way);
+                    segment.flags.reset = reset;
+                    segment.flags.syn = syn;
+                    segment.flags.ack = false;
+                    segment.payload = if reset || syn { Vec::new() } else { b"junk".to_vec() };
+                });
+                all.splice(place..place, forged);
+                let seen = only(observe(&all));
+                let what = format!("distance {half_way}, reset {reset}, syn {syn}, before {place}");
+                assert_eq!(
+                    (seen.outcome, seen.failure),
+                    (undisturbed.outcome, undisturbed.failure),
+                    "{what}"
+                );
+                assert_eq!(seen.group, undisturbed.group, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_the_capture_missed_is_no_silence() {
+    // The client acknowledges 3,000 bytes that are nowhere, and then nothing comes, or a bare reset.
+    let wire = Wire::default();
+    let hello = session(Scenario::Hybrid).cut_after(1, Ending::Open);
+    let segments = wire.segments(&hello);
+    let last = segments.iter().rfind(|segment| segment.sender == Side::Client).unwrap();
+    let end = last.sequence.wrapping_add(u32::try_from(last.payload.len()).unwrap());
+    for reset in [false, true] {
+        let mut all = wire.packets(&segments);
+        all.extend(stray(&wire, last, |segment| {
+            segment.at += Duration::from_millis(30);
+            segment.sequence = end;
+            segment.acknowledgement = segment.acknowledgement.wrapping_add(3000);
+        }));
+        if reset {
+            all.extend(stray(&wire, last, |segment| {
+                segment.at += Duration::from_millis(40);
+                segment.sequence = end;
+                segment.flags = capture::Flags { reset: true, ..capture::Flags::default() };
+            }));
+        }
+        all.extend(packets(&self::wire(50_000, Duration::from_secs(20)), &session(Scenario::X25519)));
+        let seen = observe(&all);
+        let seen = seen.iter().find(|seen| seen.client.port == 40_000).unwrap();
+        assert_eq!(seen.incomplete_reason, Some(IncompleteReason::Gap), "reset {reset}");
+        assert_eq!(seen.capture.missing_bytes, 3000);
+    }
+}
+
+#[test]
+fn a_server_that_closes_before_the_hello_arrives_fails_it() {
+    let wire = Wire::default();
+    let segments = wire.segments(&session(Scenario::Hybrid).cut_after(1, Ending::Open));
+    for (reset, cause) in [(false, FailureCause::Closed), (true, FailureCause::Reset)] {
+        let mut all = wire.packets(&segments);
+        let ending = stray(&wire, &segments[1], |segment| {
+            segment.sequence = segment.sequence.wrapping_add(1);
+            segment.announced_segment_bytes = None;
+            segment.flags = capture::Flags { ack: true, fin: !reset, reset, ..capture::Flags::default() };
+        });
+        all.splice(3..3, ending);
+        all.extend(packets(&self::wire(50_000, Duration::from_secs(20)), &session(Scenario::X25519)));
+        let seen = observe(&all);
+        let failure = seen.iter().find(|seen| seen.client.port == 40_000).unwrap().failure.unwrap();
+        assert_eq!((failure.cause, failure.by), (cause, Party::Server));
+    }
+}
+
+#[test]
+fn a_syn_flood_does_not_push_handshakes_out() {
+    let handshake = session(Scenario::Hybrid);
+    let limits = Limits { flows: 1_000, bytes: 1 << 20, ..Limits::default() };
+    let mut observer = Observer::new(Settings { limits, ..Settings::default() });
+    let mut flood: u16 = 0;
+    for n in 0..50_u16 {
+        for packet in packets(&wire(20_000 + n, Duration::from_millis(80) * n.into()), &handshake) {
+            for _ in 0..20 {
+                flood = flood.wrapping_add(1);
+                let attacker = Wire { client_first_sequence: flood.into(), ..wire(flood, Duration::ZERO) };
+                let endpoints = Endpoints::v6(flood);
+                let attacker = Wire { endpoints, ..attacker };
+                let mut syn = attacker.packets(&attacker.segments(&handshake)[..1]);
+                syn[0].at = packet.at;
+                feed(&mut observer, &syn);
+            }
+            feed(&mut observer, &[packet]);
+        }
+    }
+    observer.finish();
+    let seen = drain(&mut observer);
+    assert_eq!(seen.iter().filter(|seen| seen.outcome == Outcome::Completed).count(), 50);
+    assert_eq!(seen.len(), 50);
+}
+
+#[test]
+fn interfaces_that_are_out_of_step_cause_no_timeout() {
+    let mut observer = Observer::new(Settings::default());
+    let (near, far) = (observer.interface(Some("near")), observer.interface(Some("far")));
+    let ahead = packets(&wire(50_000, Duration::from_secs(3)), &session(Scenario::X25519));
+    let all = packets(&Wire::default(), &session(Scenario::Hybrid));
+    for (n, packet) in all.iter().enumerate() {
+        for (interface, packet) in [(near, packet), (far, &ahead[n.min(ahead.len() - 1)])] {
+            observer.packet(&Packet {
+                link: LinkType::Ethernet,
+                at: timestamp(packet.at),
+                interface,
+                bytes: &packet.bytes,
+                wire_length: packet.original_length,
+            });
+        }
+    }
+    observer.finish();
+    let outcomes: Vec<_> = drain(&mut observer).iter().map(|seen| seen.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Completed; 2]);
+    assert_eq!(observer.health().clock_steps, 0);
+}
+
+#[test]
+fn a_hello_after_a_minute_of_idling_is_an_attempt() {
+    let wire = Wire::default();
+    let session = session(Scenario::Hybrid);
+    for extra in [0, 20, 67, 70, 200] {
+        let mut all = packets(&wire, &session);
+        for packet in &mut all[3..] {
+            packet.at += Duration::from_secs(60) + Duration::from_millis(extra);
+        }
+        assert_eq!(only(observe(&all)).outcome, Outcome::Completed, "{extra} ms");
+    }
+}
+
+#[test]
+fn a_server_that_stalls_within_a_message_is_the_one_awaited() {
+    for scenario in [Scenario::Hybrid, Scenario::Tls12] {
+        let stalled = session(scenario).cut_after(2, Ending::Open).without_last_bytes(30);
+        let mut all = packets(&Wire::default(), &stalled);
+        all.extend(packets(&wire(50_000, Duration::from_secs(20)), &session(Scenario::X25519)));
+        let seen = observe(&all);
+        let failure = seen.iter().find(|seen| seen.client.port == 40_000).unwrap().failure.unwrap();
+        assert_eq!((failure.cause, failure.by), (FailureCause::Timeout, Party::Server), "{scenario:?}");
+    }
 }
 
 #[test]

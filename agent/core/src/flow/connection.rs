@@ -76,6 +76,21 @@ enum Stage {
     Following { client: End, machine: Box<Machine> },
 }
 
+/// A SYN for the endpoints of a connection that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rival {
+    from: End,
+    at: Timestamp,
+    sequence: Sequence,
+}
+
+/// The end of a connection that came before anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Early {
+    Closed,
+    Reset,
+}
+
 /// What a connection came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Conclusion {
@@ -91,6 +106,8 @@ pub(crate) struct Connection {
     reassembly: Reassembly,
     round_trip: RoundTrip,
     content: Content,
+    /// A SYN for the same endpoints that nobody has answered yet.
+    rival: Option<Rival>,
     /// Tells a timer entry of this connection from one of an earlier connection in the same place.
     pub(crate) generation: u32,
     /// Interface that the first packet came from.
@@ -110,10 +127,12 @@ impl Connection {
                 stage: Stage::Probing(PerEnd::default()),
                 strikes: 0,
                 seen: PerEnd::default(),
-                opening_seen: false,
+                opening_seen: PerEnd::default(),
+                ended: None,
                 missing_bytes: 0,
                 conclusion: None,
             },
+            rival: None,
             generation,
             interface,
             idle_since: now,
@@ -166,9 +185,38 @@ impl Connection {
         }
     }
 
-    /// Whether a segment opens another connection on the same endpoints.
-    pub(crate) fn is_reopened_by(&self, from: End, segment: &Segment<'_>) -> bool {
-        self.reassembly.is_reopened_by(from, segment)
+    /// Whether a segment opens another connection on the same endpoints, and with which SYN. Anyone may send a SYN: while
+    /// an attempt is under way, the peer's answer to it decides.
+    pub(crate) fn is_reopened_by(
+        &mut self,
+        from: End,
+        at: Timestamp,
+        segment: &Segment<'_>,
+    ) -> Option<Rival> {
+        if self.reassembly.is_reopened_by(from, segment) {
+            let rival = Rival { from, at, sequence: segment.sequence };
+            if self.machine().is_none() {
+                return Some(rival);
+            }
+            self.rival = Some(rival);
+        }
+        let answer = segment.acknowledgment.filter(|_| segment.syn)?;
+        self.rival.filter(|rival| rival.from == from.peer() && rival.sequence.advanced(1) == answer)
+    }
+
+    /// Takes note of the SYN that opened this connection, where another segment is the first that it is given.
+    pub(crate) fn opened_by(&mut self, opener: End, rival: Rival) {
+        if rival.from == opener {
+            self.round_trip.syn = Some((rival.from, rival.at));
+            *self.content.seen.of_mut(opener) = true;
+            *self.content.opening_seen.of_mut(opener) = true;
+        }
+    }
+
+    /// Whether only one side was seen, or the connection has begun to close.
+    pub(crate) fn is_half_open(&self) -> bool {
+        let seen = &self.content.seen;
+        !(*seen.of(End::Low) && *seen.of(End::High)) || self.content.ended.is_some()
     }
 
     /// Takes a segment.
@@ -176,15 +224,15 @@ impl Connection {
         self.round_trip.segment(from, at, segment);
         let Self { reassembly, content, .. } = self;
         *content.seen.of_mut(from) = true;
-        content.opening_seen |= segment.syn;
+        *content.opening_seen.of_mut(from) |= segment.syn;
         let _ = reassembly.segment(from, at, segment, &mut |event| content.event(event));
         content.conclusion
     }
 
     /// Delivers what is held back, at the end of the connection or of the capture.
-    pub(crate) fn flush(&mut self) -> Option<Conclusion> {
+    pub(crate) fn flush(&mut self, now: Timestamp) -> Option<Conclusion> {
         let Self { reassembly, content, .. } = self;
-        let _ = reassembly.flush(&mut |event| content.event(event));
+        let _ = reassembly.flush(now, &mut |event| content.event(event));
         content.conclusion
     }
 }
@@ -196,8 +244,10 @@ struct Content {
     strikes: u8,
     /// Which ends a packet was seen of.
     seen: PerEnd<bool>,
-    /// Whether a SYN was seen, so that the connection's first bytes are known.
-    opening_seen: bool,
+    /// Of which ends a SYN was seen, so that their first bytes are known.
+    opening_seen: PerEnd<bool>,
+    /// How one end ended the connection before anything was told of it.
+    ended: Option<Early>,
     /// Bytes that were sent before anything was told of the connection, and are not in the capture.
     missing_bytes: u64,
     conclusion: Option<Conclusion>,
@@ -212,13 +262,25 @@ impl Content {
                 self.missing_bytes += length as u64;
                 None
             }
-            (Stage::Probing(_), Event::Close { .. } | Event::Reset { .. }) => Some(Conclusion::NotTls),
+            (Stage::Probing(_), Event::Close { .. }) => self.ended_early(Early::Closed),
+            (Stage::Probing(_), Event::Reset { .. }) => self.ended_early(Early::Reset),
             (Stage::Following { client, machine }, event) => follow(*client, machine, event),
         };
         match self.conclusion {
             Some(_) => ControlFlow::Break(()),
             None => ControlFlow::Continue(()),
         }
+    }
+
+    /// An end closed or reset before anything was told. The other end's hello may still be under way: a server that
+    /// accepts and closes at once fails every handshake.
+    fn ended_early(&mut self, early: Early) -> Option<Conclusion> {
+        let established = *self.opening_seen.of(End::Low) && *self.opening_seen.of(End::High);
+        if self.ended.is_some() || !established || self.strikes > 0 {
+            return Some(Conclusion::NotTls);
+        }
+        self.ended = Some(early);
+        None
     }
 
     fn probe(&mut self, from: End, at: Timestamp, bytes: &[u8]) -> Option<Conclusion> {
@@ -239,13 +301,15 @@ impl Content {
             detect::opening(probe.bytes.get(..usize::from(probe.have)).unwrap_or_default())
         };
         let probe = *probe;
+        let server_start_is_known = *self.opening_seen.of(from.peer());
         let machine = match opening {
             Opening::Undecided => return None,
             Opening::Other => return self.strike(from),
-            Opening::ClientHello => Machine::new(probe.first_at),
-            Opening::Ssl2Hello => Machine::for_ssl2_hello(probe.first_at),
+            Opening::ClientHello => Machine::new(probe.first_at, server_start_is_known),
+            Opening::Ssl2Hello => Machine::for_ssl2_hello(probe.first_at, server_start_is_known),
             Opening::ServerHello => {
-                let reason = match (*self.seen.of(from.peer()), self.opening_seen) {
+                let opening_seen = *self.opening_seen.of(End::Low) || *self.opening_seen.of(End::High);
+                let reason = match (*self.seen.of(from.peer()), opening_seen) {
                     (false, _) => IncompleteReason::OneSided,
                     (true, true) => IncompleteReason::Gap,
                     (true, false) => IncompleteReason::BeganLate,
@@ -266,6 +330,12 @@ impl Content {
             machine.count_segments(u32::from(probe.segments).saturating_sub(2));
         }
         let verdict = verdict.or_else(|| machine.data(side, at, bytes));
+        // The other end had ended already.
+        let verdict = verdict.or_else(|| match self.ended {
+            Some(Early::Reset) => Some(machine.reset(side.peer(), at)),
+            Some(Early::Closed) => machine.closed(side.peer(), at),
+            None => None,
+        });
         self.stage = Stage::Following { client, machine };
         verdict.map(Conclusion::Settled)
     }
@@ -276,7 +346,7 @@ impl Content {
         if let Stage::Probing(probes) = &mut self.stage {
             let probe = probes.of_mut(from);
             // A direction whose first bytes were missed may still show a ServerHello in its next flight.
-            let joined_late = !self.opening_seen || probe.begun_before;
+            let joined_late = !*self.opening_seen.of(from) || probe.begun_before;
             *probe = Probe { begun_before: probe.begun_before, other: !joined_late, ..Probe::default() };
         }
         (self.strikes > MAX_STRIKES).then_some(Conclusion::NotTls)

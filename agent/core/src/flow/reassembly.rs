@@ -170,7 +170,7 @@ impl Reassembly {
         let slice =
             Slice { from, at, sequence, acknowledgment: segment.acknowledgment, bytes, length, ending };
         self.place(&slice, segment.syn);
-        if length > 0 || ending != Ending::None {
+        if (length > 0 || ending != Ending::None) && self.is_of_this_stream(&slice) {
             if self.is_due(&slice) {
                 self.deliver(&slice, deliver)?;
             } else {
@@ -186,6 +186,11 @@ impl Reassembly {
 
     /// Learns what a segment tells about the sequence spaces of both ends.
     fn place(&mut self, slice: &Slice<'_>, syn: bool) {
+        let peer = self.halves.of(slice.from.peer());
+        let peer_agrees = peer.base != Base::Unknown
+            && slice
+                .acknowledgment
+                .is_some_and(|number| number.distance_from(peer.next).unsigned_abs() < 1 << 16);
         let half = self.halves.of_mut(slice.from);
         half.seen = true;
         let distance = slice.sequence.distance_from(half.next);
@@ -193,10 +198,10 @@ impl Reassembly {
             Base::Unknown => true,
             _ if half.delivered || slice.ending == Ending::Reset => false,
             _ if syn => true,
-            // Before anything was delivered: data from before the first segment that the capture had, or a
-            // connection that went on with another of several SYN-ACKs.
-            Base::Guessed if slice.length > 0 => distance < 0,
-            _ => slice.length > 0 && distance.abs() > PLAUSIBLE_DISTANCE,
+            // Before anything was delivered: data from before the first segment that the capture had, or a connection
+            // that went on with another of several SYN-ACKs, which its acknowledgements of the peer show.
+            Base::Guessed if slice.length > 0 && is_plausible(distance) => distance < 0,
+            _ => slice.length > 0 && !is_plausible(distance) && peer_agrees,
         };
         if place {
             half.next = slice.sequence;
@@ -212,11 +217,25 @@ impl Reassembly {
         peer.acknowledged = Some(highest);
     }
 
+    /// Whether a receiver would take a segment for part of this connection: anyone may send one with other numbers.
+    fn is_of_this_stream(&self, slice: &Slice<'_>) -> bool {
+        let half = self.halves.of(slice.from);
+        if slice.ending != Ending::Reset {
+            return is_plausible(slice.sequence.distance_from(half.next));
+        }
+        // A reset that ends what its side sent bears the next number; one that answers a segment bears the number which
+        // that acknowledged (RFC 9293 section 3.5.2). Receivers ignore others (RFC 5961 section 3.2). One that refuses a
+        // SYN bears no number of its own.
+        let ahead = slice.sequence.distance_from(half.next);
+        half.acknowledged.is_none_or(|number| number == slice.sequence)
+            || (0..PLAUSIBLE_DISTANCE).contains(&ahead)
+    }
+
     /// Whether everything before a segment has been delivered, in its own direction and in what it acknowledges.
     fn is_due(&self, slice: &Slice<'_>) -> bool {
-        let own = slice.sequence.distance_from(self.halves.of(slice.from).next);
-        if slice.ending == Ending::Reset && !(0..PLAUSIBLE_DISTANCE).contains(&own) {
-            // A reset that answers a segment without acknowledgement bears no number of its own.
+        let half = self.halves.of(slice.from);
+        let own = slice.sequence.distance_from(half.next);
+        if slice.ending == Ending::Reset && (half.base == Base::Unknown || !half.delivered) {
             return true;
         }
         own <= 0 && self.awaited_from_peer(slice) <= 0
@@ -236,14 +255,13 @@ impl Reassembly {
     }
 
     fn hold(&mut self, slice: &Slice<'_>) {
-        let own = slice.sequence.distance_from(self.halves.of(slice.from).next);
         let repeated = self.held.iter().any(|held| {
             held.from == slice.from
                 && held.sequence == slice.sequence
                 && held.length >= slice.length
                 && held.ending == slice.ending
         });
-        if own > PLAUSIBLE_DISTANCE || repeated {
+        if repeated {
             return;
         }
         self.held_bytes += slice.bytes.len();
@@ -276,10 +294,11 @@ impl Reassembly {
     ) -> ControlFlow<()> {
         let (from, at) = (slice.from, slice.at);
         if slice.ending == Ending::Reset {
+            self.declare_unseen(at, deliver)?;
             return deliver(Event::Reset { from, at });
         }
         let half = self.halves.of_mut(from);
-        let known = usize::try_from(-slice.sequence.distance_from(half.next)).unwrap_or(0);
+        let known = usize::try_from(-i64::from(slice.sequence.distance_from(half.next))).unwrap_or(0);
         if known < slice.length {
             half.next = slice.sequence.advanced(slice.length);
             half.delivered = true;
@@ -295,7 +314,29 @@ impl Reassembly {
         // A close that was delivered already counts one number further on.
         if slice.ending == Ending::Close && known <= slice.length {
             self.halves.of_mut(from).next = slice.sequence.advanced(slice.length + 1);
+            self.declare_unseen(at, deliver)?;
             deliver(Event::Close { from, at })?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Declares missing what the peer has acknowledged and nothing that is held follows: what comes next (a close, a
+    /// reset, silence) would otherwise pass for the answer to something else.
+    fn declare_unseen(
+        &mut self,
+        at: Timestamp,
+        deliver: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        for from in [End::Low, End::High] {
+            let half = self.halves.of_mut(from);
+            let unseen = half.acknowledged.map_or(0, |number| number.distance_from(half.next));
+            if half.base == Base::Unknown || !(1..PLAUSIBLE_DISTANCE).contains(&unseen) {
+                continue;
+            }
+            let length = usize::try_from(unseen).unwrap_or(0);
+            half.next = half.next.advanced(length);
+            half.delivered = true;
+            deliver(Event::Missing { from, at, length, truncated: false })?;
         }
         ControlFlow::Continue(())
     }
@@ -363,6 +404,7 @@ impl Reassembly {
     /// never came is dropped, since the peer has not had it either.
     pub(crate) fn flush(
         &mut self,
+        now: Timestamp,
         deliver: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         while let Some(oldest) = self.held.first() {
@@ -375,8 +417,13 @@ impl Reassembly {
                 self.held_bytes -= dropped.bytes.len();
             }
         }
-        ControlFlow::Continue(())
+        self.declare_unseen(now, deliver)
     }
+}
+
+/// Whether two numbers may belong to one connection.
+const fn is_plausible(distance: i32) -> bool {
+    distance.unsigned_abs() < PLAUSIBLE_DISTANCE.unsigned_abs()
 }
 
 #[cfg(test)]
@@ -447,7 +494,8 @@ mod tests {
         }
 
         fn flush(&mut self) -> &Seen {
-            let _ = self.reassembly.flush(&mut Self::collect(&mut self.seen));
+            let _ =
+                self.reassembly.flush(Timestamp::from_nanos(self.clock), &mut Self::collect(&mut self.seen));
             assert_eq!((self.reassembly.held.len(), self.reassembly.held_bytes), (0, 0));
             &self.seen
         }
@@ -524,10 +572,45 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_without_a_number_of_its_own_counts_at_once() {
-        let mut run = Run::opened();
-        run.push(End::High, &Segment { rst: true, ..segment(0, Some(100), b"") });
+    fn a_reset_that_refuses_a_syn_counts_at_once() {
+        let mut run = Run::new();
+        run.push(End::Low, &syn(99, None))
+            .push(End::High, &Segment { rst: true, ..segment(0, Some(100), b"") });
         assert_eq!(run.seen.ends, ["reset"]);
+    }
+
+    #[test]
+    fn a_reset_outside_the_window_is_nobodys() {
+        for sequence in [400, 0, 500 + (1 << 25), 500 + (1 << 31)] {
+            let mut run = Run::opened();
+            run.push(End::High, &segment(500, Some(100), b"abcd"))
+                .push(End::Low, &segment(100, Some(504), b"efgh"));
+            run.push(End::High, &Segment { rst: true, ..segment(sequence, None, b"") });
+            assert!(run.seen.ends.is_empty(), "{sequence}");
+        }
+    }
+
+    #[test]
+    fn data_from_half_way_round_is_nobodys() {
+        let mut run = Run::opened();
+        run.push(End::Low, &segment(100, Some(500), b"abcd"))
+            .push(End::Low, &segment(104 + (1 << 31), Some(500), b"junk"))
+            .push(End::Low, &segment(104, Some(500), b"efgh"));
+        assert_eq!(run.flush().low, b"abcdefgh");
+        let mut before = Run::opened();
+        before
+            .push(End::Low, &segment(100 + (1 << 31), None, b"junk"))
+            .push(End::Low, &segment(100, Some(500), b"abcd"));
+        assert_eq!(before.flush().low, b"abcd");
+    }
+
+    #[test]
+    fn what_the_peer_acknowledged_unseen_is_missing_before_an_end() {
+        let mut run = Run::opened();
+        run.push(End::Low, &segment(100, Some(500), b"abcd")).push(End::Low, &segment(104, Some(3500), b""));
+        assert_eq!(run.seen.missing, 0);
+        run.push(End::Low, &Segment { rst: true, ..segment(104, None, b"") });
+        assert_eq!((run.seen.missing, &run.seen.ends[..]), (3000, &["reset"][..]));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! under way own. Over the first, the mark that was idle longest among a sample goes; over the second, the attempt
 //! that would have expired first. Both are counted.
 
-use super::connection::{Conclusion, Connection};
+use super::connection::{Conclusion, Connection, Rival};
 use super::key::{End, FlowKey, PathId};
 use super::timer::{Entry, TICK, Wheel};
 use crate::decode::Segment;
@@ -20,6 +20,12 @@ use std::time::Duration;
 
 /// How long a connection without any attempt is remembered.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long one is that only one side was seen of, or that has begun to close.
+const HALF_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Timer entries of connections that are gone, beside twice those that are there, before the former are cleared.
+const STALE_ENTRIES: usize = 16_384;
 
 /// How long the mark of a settled connection swallows further packets after the last one.
 const MARK_SECONDS: u32 = 300;
@@ -95,6 +101,19 @@ struct Place {
     state: State,
 }
 
+impl Place {
+    /// Whether a timer entry still stands for the connection here: an attempt has its entry among the attempts, and the
+    /// one from before it was an attempt counts no more.
+    fn is_current(&self, entry: Entry, with_attempt: bool) -> bool {
+        match &self.state {
+            State::Live(connection) => {
+                connection.generation == entry.generation && connection.machine().is_some() == with_attempt
+            }
+            State::Vacant | State::Done | State::TimedOut => false,
+        }
+    }
+}
+
 /// The connections of one worker.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -106,7 +125,11 @@ pub(crate) struct Table {
     /// Where the search for old marks goes on.
     hand: usize,
     swept_tick: u64,
+    /// Connections with an attempt.
     wheel: Wheel,
+    /// Connections without one: they give way first.
+    idle_wheel: Wheel,
+    live: usize,
     due: Vec<Entry>,
     generation: u32,
     booked_bytes: usize,
@@ -138,6 +161,8 @@ impl Table {
             hand: 0,
             swept_tick: 0,
             wheel: Wheel::new(),
+            idle_wheel: Wheel::new(),
+            live: 0,
             due: Vec::new(),
             generation: 0,
             booked_bytes: 0,
@@ -180,15 +205,19 @@ impl Table {
         place.last_seen = seconds(arrival.now);
         let opens = arrival.segment.syn && arrival.segment.acknowledgment.is_none();
         match &mut place.state {
-            State::Live(connection) if connection.is_reopened_by(from, arrival.segment) => {
-                self.give_up(at, arrival, from);
-                self.reopen(at, from, arrival);
+            State::Live(connection) => {
+                let reopened = connection.is_reopened_by(from, arrival.at, arrival.segment);
+                if self.expire_if_due(at, arrival.now) {
+                    // What is left of it decides what this segment is: a mark, or nothing.
+                    self.segment(arrival);
+                } else if let Some(opening) = reopened {
+                    self.give_up(at, arrival, from);
+                    self.reopen(at, from, arrival, Some(opening));
+                } else {
+                    self.live_segment(at, from, arrival);
+                }
             }
-            State::Live(_) => {
-                self.expire_if_due(at, arrival.now);
-                self.live_segment(at, from, arrival);
-            }
-            State::Done | State::TimedOut | State::Vacant if opens => self.reopen(at, from, arrival),
+            State::Done | State::TimedOut | State::Vacant if opens => self.reopen(at, from, arrival, None),
             State::TimedOut if arrival.segment.payload_length > 0 => {
                 self.counts.late_completions += 1;
                 place.state = State::Done;
@@ -222,17 +251,22 @@ impl Table {
         let (places, hasher) = (&self.places, &self.hasher);
         let rehash = |at: &u32| places.get(*at as usize).map_or(0, |place| hasher.hash_one(place.key));
         self.index.insert_unique(hash, at, rehash);
-        self.reopen(at, from, arrival);
+        self.reopen(at, from, arrival, None);
     }
 
-    /// Begins to follow a connection in a place, and gives it its first segment.
-    fn reopen(&mut self, at: u32, from: End, arrival: &Arrival<'_>) {
+    /// Begins to follow a connection in a place, and gives it its first segment; `opening` is a SYN that came before.
+    fn reopen(&mut self, at: u32, from: End, arrival: &Arrival<'_>, opening: Option<Rival>) {
         self.generation = self.generation.wrapping_add(1);
         let mut connection = Box::new(Connection::new(self.generation, arrival.interface, arrival.now));
+        if let Some(rival) = opening {
+            connection.opened_by(from.peer(), rival);
+        }
         connection.booked_bytes = connection.bytes();
         self.booked_bytes += connection.booked_bytes;
+        self.live += 1;
         let deadline = self.deadline(&connection);
-        self.wheel.insert(deadline, Entry { place: at, generation: self.generation });
+        self.idle_wheel.insert(deadline, Entry { place: at, generation: self.generation });
+        self.clear_stale_entries();
         if let Some(place) = self.places.get_mut(at as usize) {
             place.state = State::Live(connection);
         }
@@ -241,8 +275,11 @@ impl Table {
 
     /// When a connection expires if nothing happens, on the table's clock.
     fn deadline(&self, connection: &Connection) -> u64 {
-        let timeout =
-            if connection.machine().is_some() { self.limits.handshake_timeout } else { IDLE_TIMEOUT };
+        let timeout = match connection.machine() {
+            Some(_) => self.limits.handshake_timeout,
+            None if connection.is_half_open() => HALF_OPEN_TIMEOUT,
+            None => IDLE_TIMEOUT,
+        };
         connection.idle_since.saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX))
     }
 
@@ -257,15 +294,11 @@ impl Table {
             connection.idle_since = arrival.now;
         }
         if conclusion.is_none() {
-            // The timer entry of a connection without an attempt may lie a minute ahead.
-            let begins = !begun && connection.machine().is_some();
-            let generation = connection.generation;
-            let deadline = if begins { connection.idle_since } else { u64::MAX };
-            self.book(at);
-            if begins {
-                let timeout = u64::try_from(self.limits.handshake_timeout.as_nanos()).unwrap_or(u64::MAX);
-                self.wheel.insert(deadline.saturating_add(timeout), Entry { place: at, generation });
+            if !begun && connection.machine().is_some() {
+                let entry = Entry { place: at, generation: connection.generation };
+                self.put_back(entry);
             }
+            self.book(at);
             self.keep_within_bytes(arrival.at);
             return;
         }
@@ -286,6 +319,7 @@ impl Table {
         let Some(place) = self.places.get_mut(at as usize) else { return };
         let State::Live(connection) = std::mem::replace(&mut place.state, State::Done) else { return };
         self.booked_bytes -= connection.booked_bytes;
+        self.live -= 1;
         if let Some(Conclusion::Settled(verdict)) = conclusion {
             // What settles is the packet that is being handled, even where it only freed one held back.
             let verdict = Verdict { at: verdict.at.max(settled_at), ..verdict };
@@ -311,7 +345,7 @@ impl Table {
             return;
         };
         // Whoever opens anew has given the old connection up.
-        let conclusion = connection.flush().or_else(|| {
+        let conclusion = connection.flush(arrival.at).or_else(|| {
             let (machine, by) = (connection.machine()?, connection.side(from)?);
             Some(Conclusion::Settled(machine.reset(by, arrival.at)))
         });
@@ -324,7 +358,13 @@ impl Table {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.advance(now, &mut due);
         for entry in due.drain(..) {
-            if self.is_current(entry) && !self.expire_if_due(entry.place, now) {
+            if self.is_current(entry, true) && !self.expire_if_due(entry.place, now) {
+                self.put_back(entry);
+            }
+        }
+        self.idle_wheel.advance(now, &mut due);
+        for entry in due.drain(..) {
+            if self.is_current(entry, false) && !self.expire_if_due(entry.place, now) {
                 self.put_back(entry);
             }
         }
@@ -351,15 +391,39 @@ impl Table {
         }
     }
 
-    fn is_current(&self, entry: Entry) -> bool {
-        let place = self.places.get(entry.place as usize);
-        place.is_some_and(|place| matches!(&place.state, State::Live(c) if c.generation == entry.generation))
+    /// Whether an entry of one of the wheels still stands for a connection of that kind.
+    fn is_current(&self, entry: Entry, with_attempt: bool) -> bool {
+        self.places.get(entry.place as usize).is_some_and(|place| place.is_current(entry, with_attempt))
     }
 
     fn put_back(&mut self, entry: Entry) {
         if let Some(Place { state: State::Live(connection), .. }) = self.places.get(entry.place as usize) {
             let deadline = self.deadline(connection);
-            self.wheel.insert(deadline, entry);
+            let has_attempt = connection.machine().is_some();
+            let wheel = if has_attempt { &mut self.wheel } else { &mut self.idle_wheel };
+            wheel.insert(deadline, entry);
+        }
+    }
+
+    /// Entries of connections that are gone wait for their time in the wheels; many of them are cleared at once.
+    fn clear_stale_entries(&mut self) {
+        if self.wheel.len() + self.idle_wheel.len() <= 3 * self.live + STALE_ENTRIES {
+            return;
+        }
+        let Self { wheel, idle_wheel, places, .. } = self;
+        let place = |entry: Entry| places.get(entry.place as usize);
+        wheel.retain(|entry| place(entry).is_some_and(|place| place.is_current(entry, true)));
+        idle_wheel.retain(|entry| place(entry).is_some_and(|place| place.is_current(entry, false)));
+    }
+
+    /// Takes out the connection that is to give way: one without an attempt, or else the attempt that would expire first.
+    fn take_victim(&mut self) -> Option<u32> {
+        loop {
+            let idle = self.idle_wheel.take_oldest();
+            let entry = idle.or_else(|| self.wheel.take_oldest())?;
+            if self.is_current(entry, idle.is_none()) {
+                return Some(entry.place);
+            }
         }
     }
 
@@ -380,7 +444,8 @@ impl Table {
             return true;
         };
         let before = connection.machine().map(|machine| machine.last_progress());
-        let conclusion = connection.flush();
+        let silent_since = before.unwrap_or_default();
+        let conclusion = connection.flush(silent_since);
         let Some(progress) = connection.machine().map(|machine| machine.last_progress()) else {
             // An idle connection may yet begin a handshake: it must not leave a mark that swallows it.
             self.conclude(at, conclusion, Timestamp::default());
@@ -408,12 +473,9 @@ impl Table {
     /// Drops attempts that would expire first until the byte bound holds.
     fn keep_within_bytes(&mut self, at: Timestamp) {
         while self.booked_bytes > self.limits.bytes {
-            let Some(entry) = self.wheel.take_oldest() else { return };
-            if !self.is_current(entry) {
-                continue;
-            }
+            let Some(victim) = self.take_victim() else { return };
             self.counts.evicted_bytes += 1;
-            self.abandon(entry.place, at, IncompleteReason::Evicted);
+            self.abandon(victim, at, IncompleteReason::Evicted);
         }
     }
 
@@ -422,6 +484,10 @@ impl Table {
         let conclusion =
             connection.machine().map(|machine| Conclusion::Settled(machine.abandoned(when, reason)));
         self.conclude(at, conclusion, when);
+        if conclusion.is_none() {
+            // It may yet begin a handshake: no mark must swallow it.
+            self.vacate(at);
+        }
     }
 
     /// Makes room for one more connection: of a sample of marks the one idle longest goes, and where the sample holds
@@ -446,12 +512,9 @@ impl Table {
         match oldest {
             Some((_, at)) => self.vacate(at),
             None => {
-                while let Some(entry) = self.wheel.take_oldest() {
-                    if self.is_current(entry) {
-                        self.abandon(entry.place, when, IncompleteReason::Evicted);
-                        self.vacate(entry.place);
-                        return;
-                    }
+                if let Some(victim) = self.take_victim() {
+                    self.abandon(victim, when, IncompleteReason::Evicted);
+                    self.vacate(victim);
                 }
             }
         }
@@ -459,6 +522,9 @@ impl Table {
 
     fn vacate(&mut self, at: u32) {
         let Some(place) = self.places.get_mut(at as usize) else { return };
+        if matches!(place.state, State::Vacant) {
+            return;
+        }
         let hash = self.hasher.hash_one(place.key);
         place.state = State::Vacant;
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == at) {
@@ -474,7 +540,7 @@ impl Table {
             else {
                 continue;
             };
-            match connection.flush() {
+            match connection.flush(at) {
                 Some(conclusion) => self.conclude(place, Some(conclusion), at),
                 None => self.abandon(place, at, IncompleteReason::EndedEarly),
             }

@@ -10,6 +10,9 @@ pub(crate) const TICK: u64 = 1 << 26;
 /// Slots of the wheel: its turn takes about 69 s.
 const SLOTS: usize = 1024;
 
+/// Entries that an empty slot keeps room for.
+const KEPT_CAPACITY: usize = 64;
+
 /// A connection in the wheel: its place in the table, and the generation that tells whether the place is still its.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entry {
@@ -23,12 +26,13 @@ pub(crate) struct Wheel {
     slots: Vec<Vec<Entry>>,
     /// The next tick to be looked at.
     next_tick: u64,
+    entries: usize,
 }
 
 impl Wheel {
     /// An empty wheel.
     pub(crate) fn new() -> Self {
-        Self { slots: vec![Vec::new(); SLOTS], next_tick: 0 }
+        Self { slots: vec![Vec::new(); SLOTS], next_tick: 0, entries: 0 }
     }
 
     fn slot(&mut self, tick: u64) -> Option<&mut Vec<Entry>> {
@@ -41,26 +45,47 @@ impl Wheel {
         let tick = (deadline / TICK).clamp(self.next_tick, latest);
         if let Some(slot) = self.slot(tick) {
             slot.push(entry);
+            self.entries += 1;
         }
+    }
+
+    /// Entries, those of connections that are gone included.
+    pub(crate) fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Keeps only entries of connections that are still there.
+    pub(crate) fn retain(&mut self, mut is_current: impl FnMut(Entry) -> bool) {
+        for slot in &mut self.slots {
+            slot.retain(|entry| is_current(*entry));
+            slot.shrink_to(KEPT_CAPACITY.max(slot.len()));
+        }
+        self.entries = self.slots.iter().map(Vec::len).sum();
     }
 
     /// Takes out every entry whose time may have come by `now`, into `due`, oldest first.
     pub(crate) fn advance(&mut self, now: u64, due: &mut Vec<Entry>) {
         let now_tick = now / TICK;
+        let before = due.len();
         // A jump over more than one turn looks at each slot once.
         let first = self.next_tick.max(now_tick.saturating_sub(SLOTS as u64));
         for tick in first..now_tick {
             if let Some(slot) = self.slot(tick) {
                 due.append(slot);
+                // A burst must not keep its memory for good.
+                slot.shrink_to(KEPT_CAPACITY);
             }
         }
+        self.entries -= due.len() - before;
         self.next_tick = self.next_tick.max(now_tick);
     }
 
-    /// Takes out one of the entries that would expire first.
+    /// Takes out one of the entries of the tick that would expire first.
     pub(crate) fn take_oldest(&mut self) -> Option<Entry> {
         let first = self.next_tick;
-        (first..first + SLOTS as u64).find_map(|tick| self.slot(tick).and_then(Vec::pop))
+        let oldest = (first..first + SLOTS as u64).find_map(|tick| self.slot(tick).and_then(Vec::pop));
+        self.entries -= usize::from(oldest.is_some());
+        oldest
     }
 }
 

@@ -318,6 +318,11 @@ impl ClientHello {
         self.bytes.capacity()
     }
 
+    /// Whether parts of the hello were too large to be kept.
+    pub(crate) const fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
     /// Whether the hello came in the framing of SSL 2.0 and asks for that version.
     pub(crate) fn is_ssl2(&self) -> bool {
         self.legacy_version == ProtocolVersion::SSL_2

@@ -139,6 +139,12 @@ impl Machine {
 
     fn hello_facts(&self) -> ClientHelloFacts {
         let Some(hello) = self.opening.hello.as_ref() else { return ClientHelloFacts::default() };
+        if hello.is_cut() {
+            // Too large to be kept whole: what is absent from it may have been there.
+            let (records, segments) = (Some(self.opening.records), Some(self.opening.segments));
+            let length = Some(hello.length());
+            return ClientHelloFacts { length, records, segments, ..ClientHelloFacts::default() };
+        }
         ClientHelloFacts {
             versions: Some(hello.versions()),
             groups: Some(hello.groups()),

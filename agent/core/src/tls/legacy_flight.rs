@@ -133,6 +133,11 @@ impl Legacy {
         }
     }
 
+    /// Whether the server has said all that it says before the client answers.
+    pub(super) fn server_has_done(&self) -> bool {
+        self.hello_done || self.server.changed_cipher
+    }
+
     /// An encrypted alert. After its sender's own Finished it may be a closure alert, and does not settle anything.
     pub(super) fn encrypted_alert(&self, by: Side) -> Option<Judgement> {
         let failed = Judgement::Failed {

@@ -138,11 +138,15 @@ pub(crate) struct Machine {
     pub(super) truncated: bool,
     /// Whole records may lie in a hole: what did not come may have come.
     hole_hides: bool,
+    /// What the server sent first is what the capture shows first.
+    server_start_is_known: bool,
 }
 
 impl Machine {
     /// A machine for an attempt whose hello begins at `start`.
-    pub(crate) fn new(start: Timestamp) -> Self {
+    ///
+    /// `server_start_is_known`: the server's SYN was seen, so that its first bytes in the capture are its first.
+    pub(crate) fn new(start: Timestamp, server_start_is_known: bool) -> Self {
         Self {
             opening: Opening {
                 start,
@@ -167,18 +171,20 @@ impl Machine {
             missing_bytes: 0,
             truncated: false,
             hole_hides: false,
+            server_start_is_known,
         }
     }
 
     /// A machine for an attempt whose hello was not seen; it ends incomplete once the server has chosen.
     /// `missing_bytes` are those of the hello that are known to have been sent.
     pub(crate) fn without_hello(start: Timestamp, reason: IncompleteReason, missing_bytes: u64) -> Self {
-        Self { step: Step::Answer, unseen_hello: Some(reason), missing_bytes, ..Self::new(start) }
+        Self { step: Step::Answer, unseen_hello: Some(reason), missing_bytes, ..Self::new(start, true) }
     }
 
     /// A machine for an attempt whose hello comes in the framing of SSL 2.0.
-    pub(crate) fn for_ssl2_hello(start: Timestamp) -> Self {
-        Self { ssl2_hello: Some(Ssl2HelloReader::default()), ..Self::new(start) }
+    pub(crate) fn for_ssl2_hello(start: Timestamp, server_start_is_known: bool) -> Self {
+        let ssl2_hello = Some(Ssl2HelloReader::default());
+        Self { ssl2_hello, ..Self::new(start, server_start_is_known) }
     }
 
     /// Counts further segments that brought bytes of the hello.
@@ -194,6 +200,12 @@ impl Machine {
     /// When the handshake last went on.
     pub(crate) const fn last_progress(&self) -> Timestamp {
         self.last_progress
+    }
+
+    /// Lets go of what is only needed while bytes may still come.
+    pub(crate) fn close_books(&mut self) {
+        self.client = Direction::default();
+        self.server = Direction::default();
     }
 
     /// Heap bytes held.
@@ -238,7 +250,7 @@ impl Machine {
         }
         let waits_for_peer = matches!(&self.step, Step::Encrypted(state) if state.awaits_server());
         if from == Side::Server || !waits_for_peer {
-            self.last_progress = self.last_progress.max(at);
+            self.last_progress = at;
         }
         if from == Side::Client && self.ssl2_hello.is_some() {
             self.ssl2_hello_bytes(&mut bytes);
@@ -302,7 +314,9 @@ impl Machine {
             }
             Hole::InBody(header) => {
                 // Of other bodies only the length counts, and that was in the header; but an alert is its body.
-                self.hole_hides |= header.content == ContentType::Alert;
+                let is_alert = header.content == ContentType::Alert;
+                direction.alert_level = None;
+                self.hole_hides |= is_alert;
                 return;
             }
             Hole::Beyond => {
@@ -312,6 +326,7 @@ impl Machine {
         };
         let direction = self.direction(from);
         direction.body = Body::Ignored;
+        direction.alert_level = None;
         direction.blind |= !within_message;
         if from == Side::Client && hello_begun {
             // It will never be whole; the server's answer may still come.
@@ -349,12 +364,18 @@ impl Machine {
                 _ => None,
             },
             Piece::End(header) => self.record_ends(from, at, header),
+            Piece::Invalid if from == Side::Server && !self.server_start_is_known && self.is_unanswered() => {
+                // The capture may have begun within a record.
+                self.hole_hides = true;
+                None
+            }
             Piece::Invalid => Some(self.invalid(from, at)),
         }
     }
 
     fn record_begins(&mut self, from: Side, at: Timestamp, header: RecordHeader) -> Option<Verdict> {
         let opaque = self.is_opaque(from);
+        self.direction(from).alert_level = None;
         self.see_again(from);
         match (&mut self.step, header.content) {
             (Step::FirstHello, ContentType::Handshake) if from == Side::Client => self.opening.records += 1,
@@ -512,7 +533,9 @@ impl Machine {
             self.retry = Some(Retry { request: hello, at });
             self.step = Step::SecondHello;
         } else if hello.version.is_tls_1_3() {
-            let early_data = self.opening.hello.as_ref().is_some_and(ClientHello::offers_early_data);
+            // A retry refuses early data (RFC 8446 section 4.2.10).
+            let offered = self.opening.hello.as_ref().is_some_and(ClientHello::offers_early_data);
+            let early_data = offered && self.retry.is_none();
             self.step = Step::Encrypted(Box::new(Encrypted::new(hello, early_data)));
         } else {
             let session_id = self.opening.hello.as_ref().map(ClientHello::session_id).unwrap_or_default();
@@ -547,8 +570,12 @@ impl Machine {
         !closure && (alert.level != 1 || matches!(self.step, Step::Encrypted(_)))
     }
 
+    fn is_unanswered(&self) -> bool {
+        matches!(self.step, Step::FirstHello | Step::Answer)
+    }
+
     fn invalid(&self, from: Side, at: Timestamp) -> Verdict {
-        let unanswered = matches!(self.step, Step::FirstHello | Step::Answer);
+        let unanswered = self.is_unanswered();
         let ssl2 = self.opening.hello.as_ref().is_some_and(ClientHello::is_ssl2);
         if from == Side::Server && unanswered && ssl2 {
             // The server may have answered in SSL 2.0, which is not followed.
@@ -634,11 +661,18 @@ impl Machine {
             return Verdict { at, ..verdict };
         }
         let awaited = match self.phase() {
+            Phase::ServerFlight if self.server_is_sending() => Side::Server,
             Phase::Start | Phase::ServerFlight => Side::Client,
             Phase::HelloRetry if matches!(self.step, Step::SecondHello) => Side::Client,
             Phase::ClientHello | Phase::HelloRetry | Phase::ServerHello | Phase::ClientFlight => Side::Server,
         };
         self.ended(at, FailureCause::Timeout, awaited, Evidence::Inferred)
+    }
+
+    /// Whether the server has begun something that it has not finished.
+    fn server_is_sending(&self) -> bool {
+        let unfinished = matches!(&self.step, Step::Legacy(legacy) if !legacy.server_has_done());
+        unfinished || self.server.records.is_within_record()
     }
 
     /// The capture or the table gave the attempt up at `at`.

@@ -94,6 +94,15 @@ impl RecordReader {
         matches!(self.place, Place::Lost)
     }
 
+    /// Whether a record or its header has begun and is not over.
+    pub(crate) const fn is_within_record(&self) -> bool {
+        match self.place {
+            Place::Header { have, .. } => have > 0,
+            Place::Body { .. } => true,
+            Place::Lost => false,
+        }
+    }
+
     /// Takes the next piece off `input`; `None` when `input` is used up. A lost reader consumes everything.
     pub(crate) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
         match &mut self.place {
