@@ -319,11 +319,10 @@ impl Machine {
                 self.hole_hides |= is_alert;
                 return;
             }
-            Hole::Beyond => {
-                self.hole_hides = true;
-                false
-            }
+            Hole::Beyond => false,
         };
+        // Before the ServerHello every message matters; later ones are told by their types.
+        self.hole_hides |= !within_message || !matches!(self.step, Step::Legacy(_));
         let direction = self.direction(from);
         direction.body = Body::Ignored;
         direction.alert_level = None;
