@@ -34,6 +34,9 @@ const CLOCK_LAG: Duration = Duration::from_millis(300);
 /// How often the capture thread reports on itself.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
+/// Rounds of packets that are still taken after the stop; a saturated link would have no last one.
+const LAST_ROUNDS: usize = 64;
+
 /// How long the last export may take.
 const LAST_EXPORT: Duration = Duration::from_secs(5);
 
@@ -158,6 +161,22 @@ impl Worker {
 
     /// Follows packets until told to stop.
     fn follow(&mut self) -> anyhow::Result<()> {
+        let outcome = self.follow_until_stopped();
+        // Whatever ended it, what was seen counts. What is in the kernel's ring by now was on the wire before the stop.
+        std::thread::sleep(TICK);
+        for _ in 0..LAST_ROUNDS {
+            if self.take().unwrap_or(0) == 0 {
+                break;
+            }
+            self.deliver();
+        }
+        self.observer.finish();
+        self.deliver();
+        self.report(true);
+        outcome
+    }
+
+    fn follow_until_stopped(&mut self) -> anyhow::Result<()> {
         while !self.shared.stop.load(Ordering::Relaxed) {
             if self.take()? == 0 {
                 let lag = u64::try_from(CLOCK_LAG.as_nanos()).unwrap_or(0);
@@ -171,12 +190,6 @@ impl Worker {
                 self.report(false);
             }
         }
-        // What is in the kernel's ring by now was on the wire before the stop.
-        std::thread::sleep(TICK);
-        while self.take()? > 0 {}
-        self.observer.finish();
-        self.deliver();
-        self.report(true);
         Ok(())
     }
 
@@ -281,7 +294,11 @@ impl Exporter {
         ticks.tick().await;
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.export().await,
+                _ = ticks.tick() => tokio::select! {
+                    () = self.export() => {}
+                    // A receiver that does not answer must not hold up the end.
+                    () = &mut signal => return,
+                },
                 () = &mut signal => return,
                 () = &mut stop => return,
                 _ = &mut capture_ended => return,
@@ -314,13 +331,16 @@ impl Exporter {
 
     /// Sends the last counts, within a bound.
     async fn finish(&self) {
-        if tokio::time::timeout(LAST_EXPORT, self.export()).await.is_err() {
+        let own_figures = async {
+            let Some(provider) = self.self_telemetry.clone() else { return };
+            let shutdown = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(LAST_EXPORT));
+            if let Ok(Err(error)) = shutdown.await {
+                warn!(%error, "the last export of the agent's own figures failed");
+            }
+        };
+        let (counts, ()) = tokio::join!(tokio::time::timeout(LAST_EXPORT, self.export()), own_figures);
+        if counts.is_err() {
             warn!("the last OTLP export took too long and was given up");
-        }
-        let Some(provider) = self.self_telemetry.clone() else { return };
-        let shutdown = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(LAST_EXPORT));
-        if let Ok(Err(error)) = shutdown.await {
-            warn!(%error, "the last export of the agent's own figures failed");
         }
     }
 }

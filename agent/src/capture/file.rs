@@ -13,8 +13,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes read at a time. Must hold the largest packet that capture programs write (256 KiB).
+/// Bytes read at a time: more than the largest packet that capture programs usually write (256 KiB).
 const BUFFER_BYTES: usize = 1 << 20;
+
+/// Bytes that one packet may take; more is taken for damage.
+const MAX_PACKET_BYTES: usize = 16 << 20;
 
 /// Bytes looked at to tell the format; the reader wants the first block in one piece.
 const FIRST_BYTES: usize = 4096;
@@ -111,12 +114,14 @@ pub(crate) fn read(
             None => FileError::NotACapture,
         })?;
     let mut state = Reading::default();
+    let mut has_grown = false;
     let problem = loop {
         let step = match reader.next() {
             Ok((length, block)) => state.block(&block, &mut take).map(|()| Step::Block(length)),
             Err(PcapError::Eof) => break None,
             Err(PcapError::Incomplete(_)) => Ok(Step::Incomplete),
             Err(PcapError::UnexpectedEof) => Ok(Step::Cut),
+            Err(PcapError::BufferTooSmall) => Ok(Step::Large),
             Err(_) => Ok(Step::Damaged),
         };
         let (offset, packets) = (reader.consumed(), state.packets);
@@ -126,7 +131,8 @@ pub(crate) fn read(
             Ok(Step::Incomplete | Step::Cut) => {
                 break Some(failure.take().map_or(FileError::Cut { offset, packets }, FileError::Read));
             }
-            Ok(Step::Damaged) => break Some(FileError::Damaged { offset, packets }),
+            Ok(Step::Large) if !has_grown && reader.grow(MAX_PACKET_BYTES) => has_grown = true,
+            Ok(Step::Damaged | Step::Large) => break Some(FileError::Damaged { offset, packets }),
             Err(problem) => break Some(problem),
         }
     };
@@ -159,6 +165,8 @@ enum Step {
     Incomplete,
     /// The file ends within a block.
     Cut,
+    /// A block is larger than the buffer.
+    Large,
     /// The bytes are no block.
     Damaged,
 }
