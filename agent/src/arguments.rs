@@ -119,7 +119,8 @@ pub(crate) struct Bounds {
     pub(crate) max_flows: usize,
 
     /// Bytes that unfinished handshakes may own together. One takes about 1 KiB, whatever its key shares weigh, and
-    /// what it waits for out of order. Beyond the bound the oldest is given up and counted.
+    /// what it waits for out of order. Beyond the bound the oldest is given up and counted. Settled ones that
+    /// wait for their place in the output may take a quarter more.
     #[arg(long, value_name = "BYTES", default_value = "128MiB", value_parser = bytes)]
     pub(crate) max_handshake_bytes: usize,
 }
