@@ -144,14 +144,20 @@ fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
+/// What is left of the budget, or how many times over it is spent: nobody reads a share below zero.
+fn budget_text(remaining: f64) -> String {
+    if remaining >= 0.0 {
+        format!("; {:.1} % of the error budget left", remaining * 100.0)
+    } else {
+        format!("; the error budget is spent {:.1} times over", 1.0 - remaining)
+    }
+}
+
 /// One line for people.
 fn summary(transition: &Transition, objective: &Objective) -> String {
     let (name, service) = (&objective.name, &objective.service);
     let evidence = &transition.evidence;
-    let left = evidence
-        .budget
-        .remaining
-        .map_or_else(String::new, |left| format!("; {:.1} % of the error budget left", left * 100.0));
+    let left = evidence.budget.remaining.map_or_else(String::new, budget_text);
     let what = match transition.kind {
         TransitionKind::Resolved => format!("{name} of {service} has recovered"),
         TransitionKind::Withdrawn => format!("{name} of {service} was removed while its alert was firing"),
@@ -181,4 +187,16 @@ fn summary(transition: &Transition, objective: &Objective) -> String {
 fn loudest(evidence: &Evaluation) -> Option<&TierReading> {
     let active = evidence.tiers.iter().filter(|tier| tier.verdict == Verdict::Active);
     active.max_by_key(|tier| (tier.tier.severity, std::cmp::Reverse(tier.tier.long)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::budget_text;
+
+    #[test]
+    fn a_budget_is_left_or_overspent() {
+        assert_eq!(budget_text(0.25), "; 25.0 % of the error budget left");
+        assert_eq!(budget_text(0.0), "; 0.0 % of the error budget left");
+        assert_eq!(budget_text(-127.0), "; the error budget is spent 128.0 times over");
+    }
 }
