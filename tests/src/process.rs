@@ -1,6 +1,7 @@
 //! Running programs: their output is read as it comes, they are stopped by SIGINT as a person would, and they never
 //! outlive the test.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -147,7 +148,7 @@ impl Running {
     /// # Panics
     /// When it does not end within [`PATIENCE`].
     pub fn interrupt(self) -> Ended {
-        self.signal("INT");
+        self.signal(Signal::INT);
         self.wait()
     }
 
@@ -156,13 +157,13 @@ impl Running {
     /// # Panics
     /// When it does not end within [`PATIENCE`].
     pub fn kill(self) -> Ended {
-        self.signal("KILL");
+        self.signal(Signal::KILL);
         self.wait()
     }
 
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status();
-        assert!(sent.is_ok_and(|status| status.success()), "cannot send SIG{signal} to {}", self.name);
+    fn signal(&self, signal: Signal) {
+        let sent = kill_process(Pid::from_child(&self.child), signal);
+        assert!(sent.is_ok(), "cannot send {signal:?} to {}: {sent:?}", self.name);
     }
 
     /// Waits for the end.
