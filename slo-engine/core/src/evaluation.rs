@@ -257,7 +257,9 @@ impl Picked {
 
     fn tally(&self, ledger: &Ledger, window: Window, now: Timestamp) -> Tally {
         let count = |ids: &[SeriesId]| -> u64 {
-            ids.iter().filter_map(|id| ledger.sum(*id, window, now)).map(|sum| sum.total()).sum()
+            let sums = ids.iter().filter_map(|id| ledger.sum(*id, window, now));
+            // What senders claim may be anything; a sum that wraps would hide it.
+            sums.fold(0, |total, sum| total.saturating_add(sum.total()))
         };
         match self {
             Self::Good { good, total } => Tally::of_good(count(good), count(total)),
@@ -292,7 +294,8 @@ impl Picked {
             };
             let named = CAUSE_ATTRIBUTES.into_iter().map(|key| (key, series.attribute(key)));
             let Some(name) = named.into_iter().find(|(_, value)| !value.is_empty()) else { continue };
-            *counts.entry(name).or_insert(0) += sum.total();
+            let count: &mut u64 = counts.entry(name).or_insert(0);
+            *count = count.saturating_add(sum.total());
         }
         let mut causes: Vec<Cause> = counts
             .into_iter()

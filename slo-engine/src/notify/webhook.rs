@@ -61,8 +61,16 @@ fn judge(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Outcome {
     if status.is_success() {
         return Outcome::Delivered;
     }
-    let worth_repeating = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-    if status.is_client_error() && !worth_repeating {
+    // Only an answer about the body itself is final. A token that is being rotated (401, 403) or an ingress that is being
+    // redeployed (404) must not cost a page.
+    let is_final = matches!(
+        status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::GONE
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::UNPROCESSABLE_ENTITY
+    );
+    if is_final {
         return Outcome::Refused { reason };
     }
     let asked = headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));
@@ -105,10 +113,10 @@ mod tests {
     fn only_success_delivers() {
         assert_eq!(answer(200, None), Outcome::Delivered);
         assert_eq!(answer(204, None), Outcome::Delivered);
-        for status in [408, 429, 500, 502, 503, 301, 307] {
+        for status in [401, 403, 404, 408, 409, 429, 500, 502, 503, 301, 307] {
             assert!(matches!(answer(status, None), Outcome::Retry { asked: None, .. }), "{status}");
         }
-        for status in [400, 401, 404, 410, 422] {
+        for status in [400, 410, 413, 422] {
             assert!(matches!(answer(status, None), Outcome::Refused { .. }), "{status}");
         }
     }

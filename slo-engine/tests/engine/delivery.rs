@@ -84,11 +84,11 @@ async fn a_refused_notification_is_repeated_as_it_was() {
 async fn a_notification_that_no_repeat_helps_is_shown_as_dead() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = Receiver::start().await;
-    receiver.answer(404, None);
+    receiver.answer(422, None);
     let engine = start(folder.path(), "a", &[&receiver]);
     fail_handshakes(&engine, "a").await;
     let dead = wait_for_standing(&engine, "dead").await;
-    assert!(dead["reason"].as_str().unwrap().contains("404"), "{dead}");
+    assert!(dead["reason"].as_str().unwrap().contains("422"), "{dead}");
     assert_eq!(receiver.posts().len(), 1);
     let (_, metrics) = engine.get("/metrics").await;
     let line = metrics
