@@ -65,9 +65,9 @@ struct Half {
 }
 
 impl Half {
-    /// Whether the peer has acknowledged bytes that have not been delivered: the capture missed them.
-    fn is_acknowledged_beyond(&self) -> bool {
-        self.acknowledged.is_some_and(|number| number.distance_from(self.next) > 0)
+    /// Bytes that the peer has acknowledged and that have not been delivered: the capture missed them.
+    fn unseen(&self) -> i32 {
+        self.acknowledged.map_or(0, |number| number.distance_from(self.next))
     }
 }
 
@@ -329,7 +329,7 @@ impl Reassembly {
     ) -> ControlFlow<()> {
         for from in [End::Low, End::High] {
             let half = self.halves.of_mut(from);
-            let unseen = half.acknowledged.map_or(0, |number| number.distance_from(half.next));
+            let unseen = half.unseen();
             if half.base == Base::Unknown || !(1..PLAUSIBLE_DISTANCE).contains(&unseen) {
                 continue;
             }
@@ -362,9 +362,7 @@ impl Reassembly {
     /// it. A side whose peer was never seen cannot tell, and is taken at its word.
     fn lost_by_capture(&self, slice: &Slice<'_>) -> bool {
         let half = self.halves.of(slice.from);
-        self.awaited_from_peer(slice) > 0
-            || half.is_acknowledged_beyond()
-            || !self.halves.of(slice.from.peer()).seen
+        self.awaited_from_peer(slice) > 0 || half.unseen() > 0 || !self.halves.of(slice.from.peer()).seen
     }
 
     /// Declares the hole before the oldest held segment missing and delivers what that frees.

@@ -356,16 +356,13 @@ impl Table {
     /// for old ones.
     pub(crate) fn advance(&mut self, now: u64) {
         let mut due = std::mem::take(&mut self.due);
-        self.wheel.advance(now, &mut due);
-        for entry in due.drain(..) {
-            if self.is_current(entry, true) && !self.expire_if_due(entry.place, now) {
-                self.put_back(entry);
-            }
-        }
-        self.idle_wheel.advance(now, &mut due);
-        for entry in due.drain(..) {
-            if self.is_current(entry, false) && !self.expire_if_due(entry.place, now) {
-                self.put_back(entry);
+        for with_attempt in [true, false] {
+            let wheel = if with_attempt { &mut self.wheel } else { &mut self.idle_wheel };
+            wheel.advance(now, &mut due);
+            for entry in due.drain(..) {
+                if self.is_current(entry, with_attempt) && !self.expire_if_due(entry.place, now) {
+                    self.put_back(entry);
+                }
             }
         }
         self.due = due;
