@@ -43,7 +43,7 @@ pub struct Observation {
     /// Encapsulations outside in, such as `vlan:10`.
     pub tunnel: Vec<String>,
     /// Plaintext protocol that was upgraded.
-    pub upgraded_from: Option<&'static str>,
+    pub upgraded_from: Option<UpgradedFrom>,
     /// Server name indication (RFC 6066), as the client sent it.
     pub server_name: Option<String>,
     /// What the client offered.
@@ -69,13 +69,13 @@ pub struct Observation {
     /// What that protects against.
     pub key_exchange_class: Option<KeyExchangeClass>,
     /// Why a completed handshake is not post-quantum.
-    pub pq_reason: Option<&'static str>,
+    pub pq_reason: Option<PqReason>,
     /// The server's certificate chain.
     pub certificates: Option<Certificates>,
     /// The client's.
     pub client_certificates: Option<Certificates>,
-    /// Signature family of the server's CertificateVerify.
-    pub certificate_verify: Option<&'static str>,
+    /// The server's CertificateVerify (TLS 1.3).
+    pub certificate_verify: Option<CertificateVerify>,
     /// The server's encrypted flight (TLS 1.3).
     pub server_flight: Option<ServerFlight>,
     /// Alerts in the clear.
@@ -93,11 +93,11 @@ pub struct Observation {
     /// Latencies.
     pub timing: Timing,
     /// Trouble on the path.
-    pub path: Option<()>,
+    pub path: PathFacts,
     /// What the capture missed.
     pub capture: CaptureFacts,
     /// What a key log revealed.
-    pub decrypted: Option<()>,
+    pub decrypted: Option<Box<Decrypted>>,
 }
 
 impl Observation {
@@ -269,6 +269,66 @@ impl KeyExchange {
     }
 }
 
+/// Plaintext protocol that a connection spoke before TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpgradedFrom {
+    /// SMTP and LMTP (RFC 3207).
+    Smtp,
+    /// IMAP (RFC 9051 section 6.2.1).
+    Imap,
+    /// POP3 (RFC 2595 section 4).
+    Pop3,
+    /// FTP (RFC 4217).
+    Ftp,
+    /// XMPP (RFC 6120 section 5).
+    Xmpp,
+    /// LDAP (RFC 4511 section 4.14).
+    Ldap,
+    /// PostgreSQL's SSLRequest.
+    Postgres,
+    /// MySQL's SSLRequest.
+    Mysql,
+    /// Remote Desktop: an X.224 connection request with a TLS negotiation.
+    Rdp,
+    /// An HTTP tunnel (RFC 9110 section 9.3.6).
+    HttpConnect,
+    /// SOCKS 4, 4a and 5 (RFC 1928).
+    Socks,
+}
+
+/// Why a completed handshake is not post-quantum: the first of these that holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PqReason {
+    /// Resumed, or a pre-shared key alone: no key was exchanged.
+    NoKeyExchange,
+    /// The client listed no hybrid or post-quantum group.
+    NotOffered,
+    /// A version before TLS 1.3 was negotiated although the client listed such a group.
+    VersionTooOld,
+    /// The server asked for another hello with a group that is not post-quantum.
+    RetryToClassical,
+    /// The client sent a share for such a group, and the server chose another.
+    ServerIgnoredShare,
+    /// The client listed such a group and sent no share for it, and the server did not ask for one.
+    OfferedWithoutShare,
+}
+
+impl PqReason {
+    /// The word of the record and of the metric attribute.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoKeyExchange => "no_key_exchange",
+            Self::NotOffered => "not_offered",
+            Self::VersionTooOld => "version_too_old",
+            Self::RetryToClassical => "retry_to_classical",
+            Self::ServerIgnoredShare => "server_ignored_share",
+            Self::OfferedWithoutShare => "offered_without_share",
+        }
+    }
+}
+
 /// What a statement rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -277,6 +337,8 @@ pub enum Evidence {
     Seen,
     /// Concluded from lengths and timing.
     Inferred,
+    /// Decrypted with a key log.
+    Decrypted,
 }
 
 impl Evidence {
@@ -285,6 +347,7 @@ impl Evidence {
         match self {
             Self::Seen => "seen",
             Self::Inferred => "inferred",
+            Self::Decrypted => "decrypted",
         }
     }
 }
@@ -307,7 +370,7 @@ pub struct Certificates {
     /// Most that it can weigh.
     pub high: Option<u64>,
     /// Facts of the first certificate.
-    pub leaf: Option<()>,
+    pub leaf: Option<Box<LeafFacts>>,
 }
 
 impl Certificates {
@@ -325,6 +388,119 @@ impl Certificates {
             leaf: None,
         }
     }
+}
+
+/// Facts of a leaf certificate (RFC 5280). They belong into an inventory, never into metric labels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeafFacts {
+    /// Issuer as RFC 4514 text.
+    pub issuer: String,
+    /// Subject as RFC 4514 text.
+    pub subject: String,
+    /// Name of the public key's algorithm, such as `rsa`, `ecdsa_p256`, `ml_dsa_65`; the dotted OID of an unknown one.
+    pub key_algorithm: String,
+    /// Size of the public key in bits.
+    pub key_bits: Option<u32>,
+    /// Name of the algorithm that the issuer signed with; the dotted OID of an unknown one.
+    pub signature_algorithm: String,
+    /// Start of validity, RFC 3339; `None` where the certificate's own text is no time.
+    pub not_before: Option<String>,
+    /// End of validity, likewise.
+    pub not_after: Option<String>,
+    /// SHA-256 of the SubjectPublicKeyInfo, 64 hex digits.
+    pub spki_sha256: String,
+}
+
+/// The server's CertificateVerify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct CertificateVerify {
+    /// Kind of signature.
+    pub family: SignatureFamily,
+    /// What that rests on.
+    pub evidence: Evidence,
+}
+
+/// Kinds of signature that their length tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignatureFamily {
+    /// RSA, PKCS #1 v1.5 or PSS, of any size.
+    Rsa,
+    /// ECDSA over P-256.
+    EcdsaP256,
+    /// ECDSA over P-384.
+    EcdsaP384,
+    /// ECDSA over P-521.
+    EcdsaP521,
+    /// Ed25519.
+    Ed25519,
+    /// Ed448.
+    Ed448,
+    /// ML-DSA-44 (FIPS 204).
+    MlDsa44,
+    /// ML-DSA-65.
+    MlDsa65,
+    /// ML-DSA-87.
+    MlDsa87,
+    /// SLH-DSA (FIPS 205) of any parameter set.
+    SlhDsa,
+    /// There was a signature; which one the evidence does not carry.
+    Unknown,
+}
+
+impl SignatureFamily {
+    /// The word of the record and of the metric attribute.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rsa => "rsa",
+            Self::EcdsaP256 => "ecdsa_p256",
+            Self::EcdsaP384 => "ecdsa_p384",
+            Self::EcdsaP521 => "ecdsa_p521",
+            Self::Ed25519 => "ed25519",
+            Self::Ed448 => "ed448",
+            Self::MlDsa44 => "ml_dsa_44",
+            Self::MlDsa65 => "ml_dsa_65",
+            Self::MlDsa87 => "ml_dsa_87",
+            Self::SlhDsa => "slh_dsa",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What a key log revealed of a TLS 1.3 handshake. Application data is never decrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Decrypted {
+    /// The server's encrypted handshake messages up to its Finished.
+    pub server_messages: Vec<MessageFacts>,
+    /// The client's.
+    pub client_messages: Vec<MessageFacts>,
+    /// The server's CertificateVerify.
+    pub certificate_verify: Option<SignatureFacts>,
+    /// The client's.
+    pub client_certificate_verify: Option<SignatureFacts>,
+    /// Application protocol that the server selected.
+    pub alpn: Option<String>,
+    /// Alerts under the handshake keys.
+    pub alerts: Vec<Alert>,
+}
+
+/// Type and length of a handshake message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MessageFacts {
+    /// IANA number of the handshake type.
+    #[serde(rename = "type")]
+    pub kind: u8,
+    /// Bytes of the body, without the header of four bytes.
+    pub length: u32,
+}
+
+/// A signature in a CertificateVerify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SignatureFacts {
+    /// Its scheme.
+    pub scheme: SignatureScheme,
+    /// Bytes of the signature.
+    pub length: u16,
 }
 
 /// The server's encrypted records between its ServerHello and the client's first encrypted record (TLS 1.3).
@@ -479,6 +655,12 @@ pub enum FailureCause {
     Closed,
     /// Silence.
     Timeout,
+    /// A hello over one segment that was sent again and never fully acknowledged or answered.
+    HelloBlackhole,
+    /// A router said that a packet of this connection was too big, and the attempt ended for want of an answer.
+    PathMtu,
+    /// The server declined to go over to TLS.
+    UpgradeRefused,
     /// The answer was none of TLS.
     NotTls,
     /// TLS whose fields contradict each other.
@@ -497,6 +679,9 @@ impl FailureCause {
             Self::Reset => Cow::Borrowed("reset"),
             Self::Closed => Cow::Borrowed("closed"),
             Self::Timeout => Cow::Borrowed("timeout"),
+            Self::HelloBlackhole => Cow::Borrowed("hello_blackhole"),
+            Self::PathMtu => Cow::Borrowed("path_mtu"),
+            Self::UpgradeRefused => Cow::Borrowed("upgrade_refused"),
             Self::NotTls => Cow::Borrowed("not_tls"),
             Self::Malformed => Cow::Borrowed("malformed"),
         }
@@ -588,6 +773,23 @@ pub struct Timing {
     /// First byte of the first hello to the client's first encrypted record after the ServerHello.
     #[serde(serialize_with = "seconds")]
     pub client_encrypted: Option<Duration>,
+}
+
+/// Trouble on the path while the attempt lasted, from the connection's own packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PathFacts {
+    /// Segments sent again. A copy that the capture made is none.
+    pub retransmissions: u32,
+    /// Segments that came after later bytes of their direction.
+    pub out_of_order: u32,
+    /// Packets that the capture holds twice.
+    pub duplicates: u32,
+    /// ICMP "fragmentation needed" and ICMPv6 "packet too big" messages that quote this connection.
+    pub too_big: u32,
+    /// Maximum segment size that the server announced.
+    pub mss: Option<u16>,
+    /// Whether the server's flight was larger than ten segments (RFC 6928); `None` where it was not seen whole.
+    pub over_initial_window: Option<bool>,
 }
 
 fn seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -4,7 +4,9 @@ use crate::decode::{LinkType, Skip, decode};
 use crate::flow::key::{End, FlowKey, PathId, Paths};
 use crate::flow::table::{Arrival, Limits, Settled, Table, TableCounts};
 use crate::local::LocalNetworks;
-use crate::observation::{CaptureFacts, GroupFacts, Observation, Protocol, SCHEMA, Timing, Transport};
+use crate::observation::{
+    CaptureFacts, GroupFacts, Observation, PathFacts, Protocol, SCHEMA, Timing, Transport,
+};
 use crate::order::Order;
 use crate::time::Timestamp;
 use std::collections::HashMap;
@@ -287,7 +289,7 @@ impl Context<'_> {
                 server_hello: facts.server_hello_after,
                 client_encrypted: facts.client_encrypted_after,
             },
-            path: None,
+            path: PathFacts::default(),
             capture: CaptureFacts {
                 missing_bytes: facts.missing_bytes,
                 truncated: facts.truncated,

@@ -2,7 +2,7 @@ use super::*;
 use crate::iana::{AlertDescription, KeyExchangeClass};
 use crate::observation::{
     Alert, CaptureFacts, ClientHelloFacts, Endpoint, Evidence, Failure, FailureCause, GroupFacts, Party,
-    Phase, SCHEMA, Side, Timing, Transport,
+    PathFacts, Phase, SCHEMA, Side, Timing, Transport,
 };
 use pqscope_telemetry::attribute;
 use std::net::IpAddr;
@@ -50,7 +50,7 @@ fn completed(server: &str, group: u16) -> Observation {
         failure: None,
         fallback_of: None,
         timing: Timing { client_encrypted: Some(Duration::from_millis(20)), ..Timing::default() },
-        path: None,
+        path: PathFacts::default(),
         capture: CaptureFacts::default(),
         decrypted: None,
     }
