@@ -437,10 +437,13 @@ pub enum SignatureFamily {
     /// Ed448.
     Ed448,
     /// ML-DSA-44 (FIPS 204).
+    #[serde(rename = "ml_dsa_44")]
     MlDsa44,
     /// ML-DSA-65.
+    #[serde(rename = "ml_dsa_65")]
     MlDsa65,
     /// ML-DSA-87.
+    #[serde(rename = "ml_dsa_87")]
     MlDsa87,
     /// SLH-DSA (FIPS 205) of any parameter set.
     SlhDsa,

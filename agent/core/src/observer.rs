@@ -275,7 +275,7 @@ impl Context<'_> {
             pq_reason: None,
             certificates: facts.certificates,
             client_certificates: facts.client_certificates,
-            certificate_verify: None,
+            certificate_verify: facts.certificate_verify,
             server_flight: facts.server_flight,
             alerts: facts.alerts,
             outcome: verdict.outcome,

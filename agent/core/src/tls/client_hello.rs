@@ -13,9 +13,12 @@ const MAX_KEPT: usize = 8 * 1024;
 /// Extension types (IANA "TLS ExtensionType Values").
 pub(crate) mod extension {
     pub(crate) const SERVER_NAME: u16 = 0;
+    pub(crate) const STATUS_REQUEST: u16 = 5;
     pub(crate) const SUPPORTED_GROUPS: u16 = 10;
     pub(crate) const SIGNATURE_ALGORITHMS: u16 = 13;
     pub(crate) const ALPN: u16 = 16;
+    pub(crate) const SIGNED_CERTIFICATE_TIMESTAMP: u16 = 18;
+    pub(crate) const COMPRESS_CERTIFICATE: u16 = 27;
     /// The number that drafts before 23 used for key_share.
     pub(crate) const KEY_SHARE_DRAFT: u16 = 40;
     pub(crate) const PRE_SHARED_KEY: u16 = 41;
@@ -396,6 +399,21 @@ impl ClientHello {
 
     pub(crate) fn offers_early_data(&self) -> bool {
         self.has(extension::EARLY_DATA)
+    }
+
+    /// Whether a stapled OCSP response was asked for (RFC 6066 section 8).
+    pub(crate) fn offers_ocsp(&self) -> bool {
+        self.has(extension::STATUS_REQUEST)
+    }
+
+    /// Whether signed certificate timestamps were asked for (RFC 6962 section 3.3.1).
+    pub(crate) fn offers_timestamps(&self) -> bool {
+        self.has(extension::SIGNED_CERTIFICATE_TIMESTAMP)
+    }
+
+    /// Whether compressed certificates would be taken (RFC 8879).
+    pub(crate) fn offers_certificate_compression(&self) -> bool {
+        self.has(extension::COMPRESS_CERTIFICATE)
     }
 
     pub(crate) fn has_ech(&self) -> bool {

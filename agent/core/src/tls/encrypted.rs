@@ -4,9 +4,9 @@
 //! record of an alert's size in place of a flight is an alert. A Finished is a hash and its header; so a client whose
 //! first record has exactly that size sent no certificate, and nothing is left for the server to refuse.
 
+use super::inference::{self, Flight, Inferred, Offer, SuiteSizes};
 use super::server_hello::ServerHello;
-use crate::iana::CipherSuite;
-use crate::observation::{Evidence, FailureCause, IncompleteReason, Phase, ServerFlight, Side};
+use crate::observation::{Certificates, Evidence, FailureCause, IncompleteReason, Phase, ServerFlight, Side};
 use crate::time::Timestamp;
 
 /// Record lengths that follow from the cipher suite (RFC 8446 section 5.2: content, one byte of type, tag).
@@ -18,16 +18,17 @@ struct RecordSizes {
 }
 
 impl RecordSizes {
-    fn of(suite: Option<CipherSuite>) -> Self {
-        let (hash, tag) = match suite {
-            Some(CipherSuite(0x1302)) => (48, 16),
-            // TLS_AES_128_CCM_8_SHA256
-            Some(CipherSuite(0x1305)) => (32, 8),
-            _ => (32, 16),
-        };
-        Self { alert: 2 + 1 + tag, finished: 4 + hash + 1 + tag, end_of_early_data: 4 + 1 + tag }
+    const fn of(sizes: SuiteSizes) -> Self {
+        Self {
+            alert: sizes.record(2),
+            finished: sizes.record(4 + sizes.hash),
+            end_of_early_data: sizes.record(4),
+        }
     }
 }
+
+/// Records of the client's flight that are remembered: a certificate chain of 200 KB and what follows it.
+const MAX_CLIENT_RECORDS: usize = 16;
 
 /// The client's answer as far as its record lengths tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,7 @@ pub(super) enum Judgement {
 #[derive(Debug)]
 pub(super) struct Encrypted {
     pub(super) server_hello: ServerHello,
+    suite: SuiteSizes,
     sizes: RecordSizes,
     early_data: bool,
     server_flight: ServerFlight,
@@ -65,6 +67,8 @@ pub(super) struct Encrypted {
     record_follows_client: bool,
     client: ClientFlight,
     client_is_whole: bool,
+    /// Lengths of the client's records, at most [`MAX_CLIENT_RECORDS`].
+    client_records: Vec<u16>,
     /// The last record had the size of EndOfEarlyData.
     early_data_ended: bool,
     /// First byte of the client's first encrypted record.
@@ -73,8 +77,10 @@ pub(super) struct Encrypted {
 
 impl Encrypted {
     pub(super) fn new(server_hello: ServerHello, early_data: bool) -> Self {
+        let suite = SuiteSizes::of(server_hello.cipher_suite);
         Self {
-            sizes: RecordSizes::of(server_hello.cipher_suite),
+            suite,
+            sizes: RecordSizes::of(suite),
             server_hello,
             early_data,
             server_flight: ServerFlight::default(),
@@ -84,6 +90,7 @@ impl Encrypted {
             record_follows_client: false,
             client: ClientFlight::Awaited,
             client_is_whole: true,
+            client_records: Vec::new(),
             early_data_ended: false,
             client_encrypted_at: None,
         }
@@ -93,6 +100,43 @@ impl Encrypted {
     /// is over, so its end is not known.
     pub(super) fn flight(&self) -> Option<ServerFlight> {
         (self.flight_is_whole && !self.early_data).then(|| self.server_flight.clone())
+    }
+
+    /// Heap bytes held.
+    pub(super) fn heap_bytes(&self) -> usize {
+        (self.server_flight.records.capacity() + self.client_records.capacity()) * size_of::<u16>()
+    }
+
+    /// What the lengths of the server's records tell of its certificates; nothing where it sent none (a pre-shared key),
+    /// where bytes are missing, or where early data blurs the flight's end.
+    pub(super) fn inferred(&self, offer: &Offer) -> Inferred {
+        let records = &self.server_flight.records;
+        let is_listed = records.len() < ServerFlight::MAX_RECORDS;
+        if self.server_hello.selects_psk || self.early_data || !self.flight_is_whole || !is_listed {
+            return Inferred::default();
+        }
+        let is_whole = self.client_encrypted_at.is_some();
+        inference::server(
+            Flight { records, is_whole, sizes: self.suite },
+            offer,
+            self.certificate_requested(),
+        )
+    }
+
+    /// What the lengths of the client's records tell of its certificates.
+    pub(super) fn inferred_client(&self) -> Option<Certificates> {
+        if self.server_hello.selects_psk || self.early_data || !self.client_is_whole {
+            return None;
+        }
+        let flight = Flight { records: &self.client_records, is_whole: true, sizes: self.suite };
+        (self.certificate_requested() == Some(true)).then(|| inference::client(flight)).flatten()
+    }
+
+    /// Whether the server asked for the client's certificate: a client whose first record is a Finished was not asked, and
+    /// one that sends something else first, and no alert, was.
+    fn certificate_requested(&self) -> Option<bool> {
+        let first = self.client_records.first().filter(|_| self.client_is_whole)?;
+        (*first != self.sizes.alert).then_some(*first != self.sizes.finished)
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -143,6 +187,9 @@ impl Encrypted {
         if !self.server_has_sent && self.flight_is_whole {
             // Early data that was under way before the ServerHello; no Finished can come yet.
             return None;
+        }
+        if self.client_records.len() < MAX_CLIENT_RECORDS {
+            self.client_records.push(length);
         }
         let exact = length == self.sizes.finished;
         if self.early_data {
@@ -198,7 +245,7 @@ impl Encrypted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iana::ProtocolVersion;
+    use crate::iana::{CipherSuite, ProtocolVersion};
 
     fn after_hello(early_data: bool) -> Encrypted {
         let server_hello = ServerHello {

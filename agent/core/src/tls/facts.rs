@@ -1,11 +1,14 @@
 //! From a settled machine to the fields of an observation.
 
 use super::client_hello::ClientHello;
+use super::inference::{Inferred, Offer};
 use super::legacy::KeyExchangeParameters;
 use super::machine::{Machine, Step};
 use super::server_hello::ServerHello;
 use crate::iana::{CipherSuite, Group, KeyExchangeClass, ProtocolVersion};
-use crate::observation::{Alert, Certificates, ClientHelloFacts, HelloRetry, KeyExchange, ServerFlight};
+use crate::observation::{
+    Alert, CertificateVerify, Certificates, ClientHelloFacts, HelloRetry, KeyExchange, ServerFlight,
+};
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ pub(crate) struct Facts {
     pub(crate) key_exchange_class: Option<KeyExchangeClass>,
     pub(crate) certificates: Option<Certificates>,
     pub(crate) client_certificates: Option<Certificates>,
+    pub(crate) certificate_verify: Option<CertificateVerify>,
     pub(crate) server_flight: Option<ServerFlight>,
     pub(crate) alerts: Vec<Alert>,
     pub(crate) hello_retry_after: Option<Duration>,
@@ -104,6 +108,10 @@ impl Machine {
         // With early data the client's first encrypted record precedes its Finished by any length of time.
         let early_data = hello.is_some_and(ClientHello::offers_early_data);
         let encrypted_at = negotiated.client_encrypted_at.filter(|_| !early_data);
+        let inferred = match &self.step {
+            Step::Encrypted(state) => state.inferred(&Offer::of(hello)),
+            _ => Inferred::default(),
+        };
         Facts {
             start: opening.start,
             server_name: hello.and_then(ClientHello::server_name),
@@ -123,12 +131,14 @@ impl Machine {
             truncated: self.truncated,
             certificates: match &self.step {
                 Step::Legacy(state) => state.certificates.clone(),
-                _ => None,
+                _ => inferred.certificates,
             },
             client_certificates: match &self.step {
                 Step::Legacy(state) => state.client_certificates.clone(),
+                Step::Encrypted(state) => state.inferred_client(),
                 _ => None,
             },
+            certificate_verify: inferred.verify,
             server_flight: match &self.step {
                 Step::Encrypted(state) => state.flight(),
                 _ => None,

@@ -212,7 +212,7 @@ impl Machine {
     pub(crate) fn heap_bytes(&self) -> usize {
         let step = match &self.step {
             Step::Legacy(_) => size_of::<Legacy>(),
-            Step::Encrypted(_) => size_of::<Encrypted>(),
+            Step::Encrypted(encrypted) => size_of::<Encrypted>() + encrypted.heap_bytes(),
             Step::FirstHello | Step::Answer | Step::SecondHello | Step::FinalAnswer => 0,
         };
         let hello = self.opening.hello.as_ref().map_or(0, ClientHello::heap_bytes);
