@@ -183,6 +183,10 @@ pub struct Segment<'a> {
     pub payload_length: usize,
     /// Maximum segment size option of a SYN.
     pub mss: Option<u16>,
+    /// Identification of the IPv4 header; 0 where there is none.
+    pub identification: u16,
+    /// Options of the TCP header.
+    pub options: &'a [u8],
     /// What was around the packet.
     pub encapsulation: Encapsulation,
 }
@@ -247,7 +251,8 @@ fn ipv4(packet: &[u8], beyond: usize, encapsulation: Encapsulation) -> Result<Se
     };
     let source = Address::from_v4(header.source());
     let destination = Address::from_v4(header.destination());
-    tcp(source, destination, rest, stated, encapsulation)
+    let segment = tcp(source, destination, rest, stated, encapsulation)?;
+    Ok(Segment { identification: header.identification(), ..segment })
 }
 
 fn ipv6(packet: &[u8], beyond: usize, encapsulation: Encapsulation) -> Result<Segment<'_>, Skip> {
@@ -320,6 +325,8 @@ fn tcp(
         payload,
         payload_length: stated.saturating_sub(header_length).max(payload.len()),
         mss,
+        identification: 0,
+        options: packet.get(20..header_length).unwrap_or_default(),
         encapsulation,
     })
 }

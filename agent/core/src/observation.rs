@@ -316,6 +316,34 @@ pub enum PqReason {
 }
 
 impl PqReason {
+    /// Why a handshake did not come to a hybrid or post-quantum exchange; `None` where it did, did not complete, or where
+    /// what it came to cannot be told.
+    pub fn of(seen: &Observation) -> Option<Self> {
+        let is_post_quantum =
+            |group: &Group| matches!(group.class(), KeyExchangeClass::Hybrid | KeyExchangeClass::Pq);
+        if seen.outcome != Outcome::Completed {
+            return None;
+        }
+        match seen.key_exchange_class? {
+            KeyExchangeClass::Hybrid | KeyExchangeClass::Pq | KeyExchangeClass::Unknown => return None,
+            KeyExchangeClass::None => return Some(Self::NoKeyExchange),
+            KeyExchangeClass::Classical => {}
+        }
+        let groups = seen.client_hello.groups.as_ref()?;
+        let retried = seen.hello_retry.and_then(|retry| retry.group);
+        Some(if !groups.iter().any(is_post_quantum) {
+            Self::NotOffered
+        } else if !seen.version?.is_tls_1_3() {
+            Self::VersionTooOld
+        } else if retried.is_some_and(|group| !is_post_quantum(&group)) {
+            Self::RetryToClassical
+        } else if seen.client_hello.key_shares.as_ref()?.iter().any(is_post_quantum) {
+            Self::ServerIgnoredShare
+        } else {
+            Self::OfferedWithoutShare
+        })
+    }
+
     /// The word of the record and of the metric attribute.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -793,6 +821,10 @@ pub struct PathFacts {
     pub mss: Option<u16>,
     /// Whether the server's flight was larger than ten segments (RFC 6928); `None` where it was not seen whole.
     pub over_initial_window: Option<bool>,
+    /// Bytes of the server's first flight: from its ServerHello to the client's answer; `None` where it was not seen whole.
+    pub flight_bytes: Option<u64>,
+    /// Distinct pieces of the TCP stream that brought them.
+    pub flight_segments: Option<u32>,
 }
 
 fn seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {

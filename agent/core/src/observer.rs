@@ -5,7 +5,7 @@ use crate::flow::key::{End, FlowKey, PathId, Paths};
 use crate::flow::table::{Arrival, Limits, Settled, Table, TableCounts};
 use crate::local::LocalNetworks;
 use crate::observation::{
-    CaptureFacts, GroupFacts, Observation, PathFacts, Protocol, SCHEMA, Timing, Transport,
+    CaptureFacts, GroupFacts, Observation, PqReason, Protocol, SCHEMA, Timing, Transport,
 };
 use crate::order::Order;
 use crate::time::Timestamp;
@@ -236,11 +236,12 @@ struct Context<'a> {
 
 impl Context<'_> {
     fn observation(&self, settled: Settled) -> Observation {
-        let Settled { key, client: client_end, machine, verdict, one_sided, round_trip, interface } = settled;
+        let Settled { key, client: client_end, machine, verdict, one_sided, round_trip, interface, path } =
+            settled;
         let verdict = machine.tempered(verdict, one_sided.is_some());
         let facts = machine.into_facts();
         let (client, server) = (key.endpoint(client_end), key.endpoint(client_end.peer()));
-        Observation {
+        let observation = Observation {
             schema: SCHEMA,
             id: attempt_id(key, client_end, facts.start),
             protocol: Protocol::Tls,
@@ -289,14 +290,15 @@ impl Context<'_> {
                 server_hello: facts.server_hello_after,
                 client_encrypted: facts.client_encrypted_after,
             },
-            path: PathFacts::default(),
+            path,
             capture: CaptureFacts {
                 missing_bytes: facts.missing_bytes,
                 truncated: facts.truncated,
                 one_sided,
             },
             decrypted: None,
-        }
+        };
+        Observation { pq_reason: PqReason::of(&observation), ..observation }
     }
 }
 

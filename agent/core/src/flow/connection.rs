@@ -1,10 +1,11 @@
 //! One connection: segments in, and once it is settled, what became of its handshake.
 
 use super::key::{End, PerEnd};
+use super::path::{Kind, Path, Stalled};
 use super::reassembly::{Event, Reassembly};
 use super::sequence::Sequence;
 use crate::decode::Segment;
-use crate::observation::{IncompleteReason, Side};
+use crate::observation::{IncompleteReason, PathFacts, Side};
 use crate::time::Timestamp;
 use crate::tls::detect::{self, Opening};
 use crate::tls::machine::Machine;
@@ -15,6 +16,9 @@ use std::time::Duration;
 /// Segments with something other than TLS that may pass before a connection is no longer looked at: an upgrade from
 /// plaintext, or a handshake in whose middle the capture began, shows within a few.
 const MAX_STRIKES: u8 = 32;
+
+/// Segments that a server may send before the first acknowledgement (RFC 6928).
+const INITIAL_WINDOW: u64 = 10;
 
 /// The TCP handshake's round trip.
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,6 +109,7 @@ pub(crate) enum Conclusion {
 pub(crate) struct Connection {
     reassembly: Reassembly,
     round_trip: RoundTrip,
+    path: Path,
     content: Content,
     /// A SYN for the same endpoints that nobody has answered yet.
     rival: Option<Rival>,
@@ -116,6 +121,8 @@ pub(crate) struct Connection {
     pub(crate) idle_since: u64,
     /// Bytes that the table has booked for this connection.
     pub(crate) booked_bytes: usize,
+    /// Messages of routers that a packet of this connection was too big.
+    pub(crate) too_big: u32,
 }
 
 impl Connection {
@@ -123,6 +130,7 @@ impl Connection {
         Self {
             reassembly: Reassembly::default(),
             round_trip: RoundTrip::default(),
+            path: Path::default(),
             content: Content {
                 stage: Stage::Probing(PerEnd::default()),
                 strikes: 0,
@@ -137,6 +145,7 @@ impl Connection {
             interface,
             idle_since: now,
             booked_bytes: 0,
+            too_big: 0,
         }
     }
 
@@ -165,6 +174,42 @@ impl Connection {
     /// Round trip of the TCP handshake.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.round_trip.duration()
+    }
+
+    /// Trouble on the path; `None` before there is an attempt.
+    pub(crate) fn path(&self) -> Option<PathFacts> {
+        let Stage::Following { client, machine } = &self.content.stage else { return None };
+        let counts = self.path.counts();
+        let mss = self.path.mss(client.peer());
+        let flight = machine.first_flight();
+        let window = mss.map(|mss| INITIAL_WINDOW * u64::from(mss));
+        Some(PathFacts {
+            retransmissions: counts.retransmissions,
+            out_of_order: counts.out_of_order,
+            duplicates: counts.duplicates,
+            too_big: self.too_big,
+            mss,
+            over_initial_window: flight.zip(window).map(|(flight, window)| flight.bytes > window),
+            flight_bytes: flight.map(|flight| flight.bytes),
+            flight_segments: flight.map(|flight| flight.segments),
+        })
+    }
+
+    /// The verdict as the path explains it.
+    pub(crate) fn explained(&self, verdict: Verdict) -> Verdict {
+        let (Stage::Following { client, machine }, Some(failure)) = (&self.content.stage, verdict.failure)
+        else {
+            return verdict;
+        };
+        let stalled = Stalled {
+            hello_is_large: machine.hello_is_large(),
+            client_resent: self.path.resent(*client) > 0,
+            client: self.path.is_unacknowledged(*client),
+            server: self.path.is_unacknowledged(client.peer()),
+            too_big: self.too_big > 0,
+        };
+        let failure = stalled.explain(failure);
+        Verdict { failure: Some(failure), evidence: failure.evidence, ..verdict }
     }
 
     /// The only side whose packets were seen.
@@ -221,7 +266,9 @@ impl Connection {
 
     /// Takes a segment.
     pub(crate) fn segment(&mut self, from: End, at: Timestamp, segment: &Segment<'_>) -> Option<Conclusion> {
-        self.round_trip.segment(from, at, segment);
+        if self.path.segment(from, at, segment, self.round_trip.measured) != Kind::Duplicate {
+            self.round_trip.segment(from, at, segment);
+        }
         let Self { reassembly, content, .. } = self;
         *content.seen.of_mut(from) = true;
         *content.opening_seen.of_mut(from) |= segment.syn;

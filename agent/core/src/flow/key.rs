@@ -145,6 +145,8 @@ mod tests {
             payload: &[],
             payload_length: 0,
             mss: None,
+            identification: 0,
+            options: &[],
             encapsulation: Encapsulation::default(),
         }
     }

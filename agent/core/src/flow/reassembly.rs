@@ -452,6 +452,8 @@ mod tests {
             payload,
             payload_length: payload.len(),
             mss: None,
+            identification: 0,
+            options: &[],
             encapsulation: Encapsulation::default(),
         }
     }

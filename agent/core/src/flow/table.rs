@@ -9,7 +9,7 @@ use super::connection::{Conclusion, Connection, Rival};
 use super::key::{End, FlowKey, PathId};
 use super::timer::{Entry, TICK, Wheel};
 use crate::decode::Segment;
-use crate::observation::{IncompleteReason, Side};
+use crate::observation::{IncompleteReason, PathFacts, Side};
 use crate::time::Timestamp;
 use crate::tls::machine::Machine;
 use crate::tls::verdict::Verdict;
@@ -79,6 +79,7 @@ pub(crate) struct Settled {
     pub(crate) one_sided: Option<Side>,
     pub(crate) round_trip: Option<Duration>,
     pub(crate) interface: u16,
+    pub(crate) path: PathFacts,
 }
 
 /// What a place holds.
@@ -322,7 +323,8 @@ impl Table {
         self.live -= 1;
         if let Some(Conclusion::Settled(verdict)) = conclusion {
             // What settles is the packet that is being handled, even where it only freed one held back.
-            let verdict = Verdict { at: verdict.at.max(settled_at), ..verdict };
+            let verdict = connection.explained(Verdict { at: verdict.at.max(settled_at), ..verdict });
+            let path = connection.path().unwrap_or_default();
             let (one_sided, round_trip) = (connection.one_sided(), connection.round_trip());
             let (key, interface) = (place.key, connection.interface);
             if let Some((client, machine)) = connection.into_attempt() {
@@ -334,6 +336,7 @@ impl Table {
                     one_sided,
                     round_trip,
                     interface,
+                    path,
                 });
             }
         }

@@ -95,6 +95,15 @@ pub(super) struct Retry {
     pub(super) at: Timestamp,
 }
 
+/// The server's first flight: what it sends from its ServerHello on until the client answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FirstFlight {
+    pub(crate) bytes: u64,
+    pub(crate) segments: u32,
+    is_over: bool,
+    has_hole: bool,
+}
+
 /// What the machine waits for.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -119,6 +128,7 @@ pub(crate) struct Machine {
     pub(super) retry: Option<Retry>,
     pub(super) step: Step,
     pub(super) server_hello_at: Option<Timestamp>,
+    first_flight: FirstFlight,
     pub(super) alerts: Vec<Alert>,
     /// Set when the hello was not seen: why not.
     unseen_hello: Option<IncompleteReason>,
@@ -159,6 +169,7 @@ impl Machine {
             retry: None,
             step: Step::FirstHello,
             server_hello_at: None,
+            first_flight: FirstFlight::default(),
             alerts: Vec::new(),
             unseen_hello: None,
             ssl2_hello: None,
@@ -190,6 +201,17 @@ impl Machine {
     /// Counts further segments that brought bytes of the hello.
     pub(crate) fn count_segments(&mut self, more: u32) {
         self.opening.segments += more;
+    }
+
+    /// Whether the hello took more than one segment.
+    pub(crate) const fn hello_is_large(&self) -> bool {
+        self.opening.segments > 1
+    }
+
+    /// The server's first flight, once the client has answered it and where no byte of it is missing.
+    pub(crate) fn first_flight(&self) -> Option<FirstFlight> {
+        let flight = self.first_flight;
+        (flight.is_over && !flight.has_hole && flight.bytes > 0).then_some(flight)
     }
 
     /// First byte of the hello.
@@ -248,6 +270,7 @@ impl Machine {
             self.opening.segments += 1;
             self.opening.latest = self.opening.latest.max(at);
         }
+        self.count_flight(from, bytes.len());
         let waits_for_peer = matches!(&self.step, Step::Encrypted(state) if state.awaits_server());
         if from == Side::Server || !waits_for_peer {
             self.last_progress = at;
@@ -256,6 +279,21 @@ impl Machine {
             self.ssl2_hello_bytes(&mut bytes);
         }
         self.records(from, at, bytes)
+    }
+
+    /// Counts bytes of the server's first flight. A retry is no flight: the ServerHello that follows it begins anew.
+    fn count_flight(&mut self, from: Side, length: usize) {
+        let flight = &mut self.first_flight;
+        match from {
+            Side::Server if matches!(self.step, Step::FirstHello | Step::SecondHello) => {}
+            Side::Server if !flight.is_over => {
+                flight.bytes += length as u64;
+                flight.segments += 1;
+            }
+            Side::Client if matches!(self.step, Step::SecondHello) => *flight = FirstFlight::default(),
+            Side::Client => flight.is_over |= matches!(self.step, Step::Legacy(_) | Step::Encrypted(_)),
+            Side::Server => {}
+        }
     }
 
     /// Reads records as far as `bytes` go.
@@ -300,6 +338,7 @@ impl Machine {
     fn note_hole(&mut self, from: Side, length: usize, truncated: bool) {
         self.missing_bytes += length as u64;
         self.truncated |= truncated;
+        self.first_flight.has_hole |= from == Side::Server && !self.first_flight.is_over;
         let opaque = self.is_opaque(from);
         match &mut self.step {
             Step::Legacy(legacy) => legacy.hole(from),
@@ -649,6 +688,9 @@ impl Machine {
     /// `from` reset the connection.
     pub(crate) fn reset(&self, from: Side, at: Timestamp) -> Verdict {
         match self.closing {
+            // The close was not an orderly one; whoever began it ended the attempt. A close that the other side answered with
+            // an alert had been taken note of, and the reset says nothing more.
+            Some(verdict) if self.alerts.is_empty() => Verdict { at, ..verdict }.reset(),
             Some(verdict) => Verdict { at, ..verdict },
             None => self.ended(at, FailureCause::Reset, from, Evidence::Seen),
         }

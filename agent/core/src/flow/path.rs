@@ -1,0 +1,427 @@
+//! What a connection's segments tell about its path: what was sent again, what came late, what the capture holds twice,
+//! and what was never acknowledged.
+//!
+//! Enters: segments in the order of the capture. Leaves: their kinds, counted. It reads headers only; the bytes are
+//! put in order elsewhere ([`super::reassembly`]).
+//!
+//! A packet that was captured twice (the `any` interface, a bridge and its port, a mirror) is told from one that was
+//! sent twice by what the sender does not repeat: the identification of the IP header and the timestamp option
+//! (RFC 7323 section 3). Where a packet has neither, only a copy within [`COPY_WITHIN_MS`] is taken for one, far below any
+//! retransmission timeout.
+
+use super::key::{End, PerEnd};
+use super::sequence::Sequence;
+use crate::decode::Segment;
+use crate::observation::{Evidence, Failure, FailureCause, Party, Phase};
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// How far apart two captures of one packet lie at the most where nothing else tells.
+const COPY_WITHIN_MS: u32 = 5;
+
+/// How late a segment may come that was overtaken, where the round trip is not known; later it was sent again.
+const OVERTAKEN_WITHIN: Duration = Duration::from_millis(3);
+
+/// Holes that are remembered per direction.
+const HOLES: usize = 2;
+
+/// Packets that are remembered per direction: copies follow each other closely.
+const COPIES: usize = 3;
+
+/// What a segment is to its direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It carries something new, or nothing.
+    New,
+    /// The capture holds it twice.
+    Duplicate,
+    /// It was sent again.
+    Retransmission,
+    /// It was overtaken.
+    OutOfOrder,
+}
+
+/// Counts of the kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PathCounts {
+    pub(crate) retransmissions: u32,
+    pub(crate) out_of_order: u32,
+    pub(crate) duplicates: u32,
+}
+
+/// A stretch that was passed over.
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    from: Sequence,
+    to: Sequence,
+    since: Timestamp,
+}
+
+/// A packet by what its sender does not repeat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Print {
+    hash: u32,
+    /// Milliseconds of its capture, modulo 2^32.
+    at: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Half {
+    /// The end of what was sent so far.
+    sent: Option<Sequence>,
+    /// The end of the data among it: the peer of a dead path does not acknowledge a FIN either.
+    data: Option<Sequence>,
+    /// The highest number that the peer acknowledged.
+    acknowledged: Option<Sequence>,
+    holes: [Option<Hole>; HOLES],
+    prints: [Print; COPIES],
+    next_print: u8,
+    retransmissions: u16,
+    mss: Option<u16>,
+}
+
+impl Half {
+    /// Whether the same packet was seen before; remembers this one.
+    fn is_copy(&mut self, at: Timestamp, segment: &Segment<'_>) -> bool {
+        let (hash, is_marked) = print(segment);
+        let now = milliseconds(at);
+        let known = self
+            .prints
+            .iter()
+            .any(|print| print.hash == hash && (is_marked || now.wrapping_sub(print.at) <= COPY_WITHIN_MS));
+        if let Some(slot) = self.prints.get_mut(usize::from(self.next_print)) {
+            *slot = Print { hash, at: now };
+        }
+        self.next_print = (self.next_print + 1) % COPIES as u8;
+        known
+    }
+
+    /// Takes a stretch of sequence space.
+    fn take(&mut self, at: Timestamp, from: Sequence, to: Sequence, round_trip: Option<Duration>) -> Kind {
+        let Some(sent) = self.sent else {
+            self.sent = Some(to);
+            return Kind::New;
+        };
+        let ahead = from.distance_from(sent);
+        if ahead >= 0 {
+            if ahead > 0 {
+                self.open_hole(Hole { from: sent, to: from, since: at });
+            }
+            self.sent = Some(to);
+            return Kind::New;
+        }
+        self.sent = Some(sent.later(to));
+        match self.fill(from, to) {
+            Some(since) => {
+                let within = round_trip.map_or(OVERTAKEN_WITHIN, |rtt| rtt.max(OVERTAKEN_WITHIN));
+                let overtaken = at.since(since).is_none_or(|late| late < within);
+                if overtaken { Kind::OutOfOrder } else { Kind::Retransmission }
+            }
+            // A keepalive repeats the last byte, or none (RFC 9293 section 3.8.4).
+            None if to == sent && to.distance_from(from) == 1 && self.acknowledged == Some(sent) => Kind::New,
+            None => Kind::Retransmission,
+        }
+    }
+
+    fn open_hole(&mut self, hole: Hole) {
+        match self.holes.iter_mut().find(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(hole),
+            // The last one takes in what lies between.
+            None => {
+                if let Some(Some(last)) = self.holes.last_mut() {
+                    last.to = hole.to;
+                }
+            }
+        }
+    }
+
+    /// Fills a hole; tells since when it was open.
+    fn fill(&mut self, from: Sequence, to: Sequence) -> Option<Timestamp> {
+        let slot = self.holes.iter_mut().find(|slot| {
+            slot.is_some_and(|hole| from.distance_from(hole.to) < 0 && to.distance_from(hole.from) > 0)
+        })?;
+        let hole = (*slot)?;
+        *slot = if from.distance_from(hole.from) <= 0 {
+            (to.distance_from(hole.to) < 0).then_some(Hole { from: to, ..hole })
+        } else {
+            // What lies behind the new piece is counted as filled with it, unless it is the hole's end.
+            Some(Hole { to: from, ..hole })
+        };
+        Some(hole.since)
+    }
+}
+
+/// The path of one connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Path {
+    halves: PerEnd<Half>,
+    counts: PathCounts,
+}
+
+impl Path {
+    /// Takes a segment and tells what it is. `round_trip` is that of the connection, where it was measured.
+    pub(crate) fn segment(
+        &mut self,
+        from: End,
+        at: Timestamp,
+        segment: &Segment<'_>,
+        round_trip: Option<Duration>,
+    ) -> Kind {
+        if let Some(number) = segment.acknowledgment {
+            let peer = self.halves.of_mut(from.peer());
+            peer.acknowledged = Some(peer.acknowledged.map_or(number, |known| known.later(number)));
+        }
+        let half = self.halves.of_mut(from);
+        if segment.syn && segment.mss.is_some() {
+            half.mss = segment.mss;
+        }
+        let length = segment.payload_length + usize::from(segment.syn) + usize::from(segment.fin);
+        if length == 0 || segment.rst {
+            return Kind::New;
+        }
+        if half.is_copy(at, segment) {
+            self.counts.duplicates = self.counts.duplicates.saturating_add(1);
+            return Kind::Duplicate;
+        }
+        if segment.syn && half.sent.is_some_and(|sent| sent != segment.sequence.advanced(length)) {
+            // Another connection on the same endpoints, or another of several SYN-ACKs: counting begins anew.
+            half.sent = None;
+            half.data = None;
+            half.holes = [None; HOLES];
+        }
+        if segment.payload_length > 0 {
+            let end = segment.sequence.advanced(length - usize::from(segment.fin));
+            half.data = Some(half.data.map_or(end, |known| known.later(end)));
+        }
+        let kind = half.take(at, segment.sequence, segment.sequence.advanced(length), round_trip);
+        match kind {
+            Kind::Retransmission => {
+                self.counts.retransmissions = self.counts.retransmissions.saturating_add(1);
+                if segment.payload_length > 0 {
+                    half.retransmissions = half.retransmissions.saturating_add(1);
+                }
+            }
+            Kind::OutOfOrder => self.counts.out_of_order = self.counts.out_of_order.saturating_add(1),
+            Kind::New | Kind::Duplicate => {}
+        }
+        kind
+    }
+
+    /// How often each kind came.
+    pub(crate) const fn counts(&self) -> PathCounts {
+        self.counts
+    }
+
+    /// The maximum segment size that an end announced.
+    pub(crate) const fn mss(&self, end: End) -> Option<u16> {
+        self.halves.of(end).mss
+    }
+
+    /// Segments with data that an end sent again.
+    pub(crate) const fn resent(&self, end: End) -> u16 {
+        self.halves.of(end).retransmissions
+    }
+
+    /// Whether an end has sent data that the peer, whose packets are seen, has not acknowledged.
+    pub(crate) fn is_unacknowledged(&self, end: End) -> bool {
+        let half = self.halves.of(end);
+        match (half.data, half.acknowledged) {
+            (Some(data), Some(acknowledged)) => data.distance_from(acknowledged) > 0,
+            _ => false,
+        }
+    }
+}
+
+/// What is known of a connection whose handshake did not go on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stalled {
+    /// The hello took more than one segment.
+    pub(crate) hello_is_large: bool,
+    /// The client sent data again.
+    pub(crate) client_resent: bool,
+    /// A side's data was not acknowledged.
+    pub(crate) client: bool,
+    pub(crate) server: bool,
+    /// A router said that a packet was too big.
+    pub(crate) too_big: bool,
+}
+
+impl Stalled {
+    /// The failure as the path explains it. An end that its own sender brought about, or silence, is the path's doing where
+    /// what was sent last never arrived; a peer that answers with a close or a reset has been reached.
+    pub(crate) fn explain(self, failure: Failure) -> Failure {
+        let awaits_server = matches!(failure.after, Phase::Start | Phase::ClientHello | Phase::HelloRetry);
+        let (client, server) = match failure.cause {
+            FailureCause::Timeout => (self.client, self.server),
+            FailureCause::Closed | FailureCause::Reset => {
+                (self.client && failure.by == Party::Client, self.server && failure.by == Party::Server)
+            }
+            _ => return failure,
+        };
+        if !client && !server {
+            return failure;
+        }
+        if self.too_big {
+            return Failure {
+                cause: FailureCause::PathMtu,
+                by: Party::Path,
+                evidence: Evidence::Seen,
+                ..failure
+            };
+        }
+        if awaits_server && client && self.client_resent && self.hello_is_large {
+            let (cause, evidence) = (FailureCause::HelloBlackhole, Evidence::Inferred);
+            return Failure { cause, by: Party::Path, evidence, ..failure };
+        }
+        match failure.cause {
+            FailureCause::Timeout => Failure { by: Party::Path, ..failure },
+            _ => failure,
+        }
+    }
+}
+
+fn milliseconds(at: Timestamp) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "only differences matter, modulo 2^32")]
+    let milliseconds = (at.as_nanos() / 1_000_000) as u32;
+    milliseconds
+}
+
+/// A hash over what the sender varies from packet to packet, and whether there was any such thing.
+fn print(segment: &Segment<'_>) -> (u32, bool) {
+    let timestamp = timestamp_value(segment.options);
+    let mut hash = 0x811c_9dc5_u32;
+    let flags = u32::from(segment.syn) | u32::from(segment.fin) << 1;
+    let words = [
+        segment.sequence.0,
+        segment.acknowledgment.map_or(0, |number| number.0),
+        u32::try_from(segment.payload_length).unwrap_or(u32::MAX) << 2 | flags,
+        u32::from(segment.identification),
+        timestamp.unwrap_or_default(),
+    ];
+    for word in words {
+        // One round of a multiplicative hash; nobody gains by making two of their own packets alike.
+        hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b1);
+    }
+    (hash, segment.identification != 0 || timestamp.is_some())
+}
+
+/// The sender's value of a timestamp option, kind 8 (RFC 7323 section 3.2).
+fn timestamp_value(mut options: &[u8]) -> Option<u32> {
+    loop {
+        options = match *options {
+            // Commonly the only option of a segment with data, behind two bytes of padding.
+            [8, 10, a, b, c, d, ..] => return Some(u32::from_be_bytes([a, b, c, d])),
+            [1, ref rest @ ..] => rest,
+            [0, ..] | [] | [_] => return None,
+            [_, length, ..] => options.get(usize::from(length.max(2))..)?,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Address, Encapsulation};
+
+    fn segment(sequence: u32, length: usize, identification: u16) -> Segment<'static> {
+        Segment {
+            source: Address([0; 16]),
+            destination: Address([1; 16]),
+            source_port: 1,
+            destination_port: 2,
+            sequence: Sequence(sequence),
+            acknowledgment: Some(Sequence(7)),
+            syn: false,
+            fin: false,
+            rst: false,
+            payload: &[],
+            payload_length: length,
+            mss: None,
+            identification,
+            options: &[],
+            encapsulation: Encapsulation::default(),
+        }
+    }
+
+    struct Run(Path);
+
+    impl Run {
+        fn new() -> Self {
+            Self(Path::default())
+        }
+
+        fn at(&mut self, ms: u64, segment: &Segment<'_>) -> Kind {
+            self.0.segment(End::Low, Timestamp::from_nanos(ms * 1_000_000), segment, None)
+        }
+    }
+
+    #[test]
+    fn a_copy_is_told_from_a_retransmission_by_its_identification() {
+        let mut run = Run::new();
+        assert_eq!(run.at(0, &segment(100, 50, 1)), Kind::New);
+        assert_eq!(run.at(0, &segment(100, 50, 1)), Kind::Duplicate);
+        assert_eq!(run.at(300, &segment(100, 50, 2)), Kind::Retransmission);
+        assert_eq!(run.0.counts(), PathCounts { retransmissions: 1, out_of_order: 0, duplicates: 1 });
+        assert_eq!(run.0.resent(End::Low), 1);
+    }
+
+    #[test]
+    fn a_copy_is_told_by_its_timestamp_where_there_is_no_identification() {
+        let options = |value: u8| [1, 1, 8, 10, 0, 0, 0, value, 0, 0, 0, 0];
+        let (first, later) = (options(1), options(2));
+        let mut run = Run::new();
+        run.at(0, &Segment { options: &first, ..segment(100, 50, 0) });
+        assert_eq!(run.at(900, &Segment { options: &first, ..segment(100, 50, 0) }), Kind::Duplicate);
+        assert_eq!(run.at(900, &Segment { options: &later, ..segment(100, 50, 0) }), Kind::Retransmission);
+    }
+
+    #[test]
+    fn without_either_only_time_tells() {
+        let mut run = Run::new();
+        run.at(0, &segment(100, 50, 0));
+        assert_eq!(run.at(2, &segment(100, 50, 0)), Kind::Duplicate);
+        assert_eq!(run.at(203, &segment(100, 50, 0)), Kind::Retransmission);
+    }
+
+    #[test]
+    fn a_hole_that_is_filled_at_once_was_overtaken_and_later_sent_again() {
+        for (late, kind) in [(1, Kind::OutOfOrder), (250, Kind::Retransmission)] {
+            let mut run = Run::new();
+            run.at(0, &segment(100, 50, 1));
+            assert_eq!(run.at(0, &segment(200, 50, 3)), Kind::New);
+            assert_eq!(run.at(late, &segment(150, 50, 2)), kind);
+            assert_eq!(
+                run.at(late + 1, &segment(150, 50, 4)),
+                Kind::Retransmission,
+                "the hole is filled by now"
+            );
+        }
+    }
+
+    #[test]
+    fn a_keepalive_is_nothing_that_was_lost() {
+        let mut run = Run::new();
+        run.at(0, &segment(100, 50, 1));
+        let acknowledged = Segment { acknowledgment: Some(Sequence(150)), ..segment(7, 0, 0) };
+        run.0.segment(End::High, Timestamp::from_nanos(1), &acknowledged, None);
+        assert_eq!(run.at(30_000, &segment(149, 1, 2)), Kind::New);
+        assert!(!run.0.is_unacknowledged(End::Low));
+    }
+
+    #[test]
+    fn what_nobody_acknowledged_is_told() {
+        let mut run = Run::new();
+        run.at(0, &segment(100, 50, 1));
+        assert!(!run.0.is_unacknowledged(End::Low), "the peer was never seen");
+        let partly = Segment { acknowledgment: Some(Sequence(120)), ..segment(7, 0, 0) };
+        run.0.segment(End::High, Timestamp::from_nanos(1), &partly, None);
+        assert!(run.0.is_unacknowledged(End::Low));
+    }
+
+    #[test]
+    fn damaged_options_have_no_timestamp() {
+        for options in [&[][..], &[8], &[8, 10, 1], &[3, 0, 0], &[2, 4, 5, 180, 0], &[1; 40], &[9, 255, 1]] {
+            assert_eq!(timestamp_value(options), None, "{options:?}");
+        }
+    }
+}
