@@ -4,7 +4,7 @@
 //! and reads `null`: never 0, never a guess. Sizes are bytes, durations seconds.
 
 use crate::iana::{
-    AlertDescription, CipherSuite, Group, GroupStatus, KeyExchangeClass, ProtocolVersion, SignatureScheme,
+    AlertDescription, CipherSuite, Group, KeyExchangeClass, ProtocolVersion, SignatureScheme, Status,
     best_class,
 };
 use crate::time::Timestamp;
@@ -227,7 +227,7 @@ pub struct GroupFacts {
     /// The registry's name, or the number again.
     pub name: Cow<'static, str>,
     /// How settled the number is.
-    pub status: GroupStatus,
+    pub status: Status,
 }
 
 impl From<Group> for GroupFacts {
