@@ -14,6 +14,8 @@ impl ProtocolVersion {
     pub const SSL_3: Self = Self(0x0300);
     /// TLS 1.0.
     pub const TLS_1_0: Self = Self(0x0301);
+    /// TLS 1.1.
+    pub const TLS_1_1: Self = Self(0x0302);
     /// TLS 1.2, also the legacy version of every TLS 1.3 hello.
     pub const TLS_1_2: Self = Self(0x0303);
     /// TLS 1.3.

@@ -188,6 +188,7 @@ mod tests {
             cipher_suite: Some(CipherSuite(suite)),
             is_retry: false,
             group: None,
+            share_length: None,
             selects_psk: false,
             alpn: None,
             session_id: session_id.to_vec(),

@@ -7,6 +7,7 @@ mod client_hello;
 pub(crate) mod detect;
 mod encrypted;
 mod facts;
+mod ja4;
 mod legacy;
 mod legacy_flight;
 pub(crate) mod machine;
