@@ -71,6 +71,8 @@ pub struct Health {
     pub bytes: u64,
     /// Steps back of the capture clock by more than a second.
     pub clock_steps: u64,
+    /// Key shares whose length is not that of their group.
+    pub odd_key_shares: u64,
     /// Connections in the table.
     pub flows: usize,
     /// Bytes that unfinished handshakes hold.
@@ -209,7 +211,9 @@ impl Observer {
             return None;
         };
         let context = Context { local: &self.local, paths: &self.paths, interfaces: &self.interfaces };
-        Some(Box::new(context.observation(settled)))
+        let (observation, odd_key_shares) = context.observation(settled);
+        self.health.odd_key_shares += odd_key_shares;
+        Some(Box::new(observation))
     }
 
     /// Figures about the observer itself.
@@ -235,12 +239,13 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn observation(&self, settled: Settled) -> Observation {
+    /// The observation, and how many of its key shares had a length that is not their group's.
+    fn observation(&self, settled: Settled) -> (Observation, u64) {
         let Settled { key, client: client_end, machine, verdict, one_sided, round_trip, interface } = settled;
         let verdict = machine.tempered(verdict, one_sided.is_some());
         let facts = machine.into_facts();
         let (client, server) = (key.endpoint(client_end), key.endpoint(client_end.peer()));
-        Observation {
+        let observation = Observation {
             schema: SCHEMA,
             id: attempt_id(key, client_end, facts.start),
             protocol: Protocol::Tls,
@@ -296,7 +301,8 @@ impl Context<'_> {
                 one_sided,
             },
             decrypted: None,
-        }
+        };
+        (observation, facts.odd_key_shares)
     }
 }
 

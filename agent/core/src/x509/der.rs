@@ -46,10 +46,6 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-
     /// Tag and lengths of header and content. Tags of more than one byte and the indefinite length of BER are not
     /// read; certificates have neither.
     fn header(&self) -> Option<(u8, usize, usize)> {
@@ -149,7 +145,7 @@ mod tests {
         let long = [&[0x04, 0x82, 0x01, 0x00][..], &[7; 256]].concat();
         let mut reader = Reader::new(&long);
         assert_eq!(reader.element().unwrap().content, [7; 256]);
-        assert!(reader.is_empty());
+        assert!(reader.rest.is_empty());
         // Indefinite, five bytes of length, a long tag, a length beyond the end.
         for bytes in [&[0x30, 0x80, 0, 0][..], &[0x04, 0x85, 0, 0, 0, 0, 0], &[0x1f, 1, 0], &[0x04, 2, 0]] {
             assert_eq!(Reader::new(bytes).element(), None);

@@ -21,11 +21,16 @@ const SHORT_NAMES: &[(&str, &str)] = &[
     ("2.5.4.12", "title"),
     ("2.5.4.15", "businessCategory"),
     ("2.5.4.17", "postalCode"),
+    ("2.5.4.41", "name"),
     ("2.5.4.42", "givenName"),
     ("2.5.4.43", "initials"),
     ("2.5.4.46", "dnQualifier"),
     ("2.5.4.97", "organizationIdentifier"),
     ("1.2.840.113549.1.9.1", "emailAddress"),
+    // Of the certificates that the CA/Browser Forum calls extended validation; the names are those of common tools.
+    ("1.3.6.1.4.1.311.60.2.1.1", "jurisdictionL"),
+    ("1.3.6.1.4.1.311.60.2.1.2", "jurisdictionST"),
+    ("1.3.6.1.4.1.311.60.2.1.3", "jurisdictionC"),
     ("0.9.2342.19200300.100.1.25", "DC"),
     ("0.9.2342.19200300.100.1.1", "UID"),
 ];
