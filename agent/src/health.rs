@@ -84,6 +84,8 @@ impl Health {
         readings.reason(agent::EVICTIONS, attribute::EVICTION_REASON, "bytes", observer.table.evicted_bytes);
         readings.add(agent::LATE_COMPLETIONS, Vec::new(), observer.table.late_completions);
         readings.add(agent::CLOCK_STEPS, Vec::new(), observer.clock_steps);
+        let odd_key_shares = observer.odd_key_shares;
+        readings.reason(agent::PARSE_ERRORS, attribute::REASON, "key_share_length", odd_key_shares);
         readings.add(agent::OVERFLOW, Vec::new(), overflowed);
         for (result, count) in
             [("success", &self.exported), ("rejected", &self.rejected), ("failure", &self.failed)]

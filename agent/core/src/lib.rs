@@ -20,5 +20,6 @@ mod order;
 pub mod summary;
 pub mod time;
 mod tls;
+pub mod x509;
 
 pub use flow::table::{Limits, TableCounts};

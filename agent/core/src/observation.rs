@@ -4,7 +4,7 @@
 //! and reads `null`: never 0, never a guess. Sizes are bytes, durations seconds.
 
 use crate::iana::{
-    AlertDescription, CipherSuite, Group, GroupStatus, KeyExchangeClass, ProtocolVersion, SignatureScheme,
+    AlertDescription, CipherSuite, Group, KeyExchangeClass, ProtocolVersion, SignatureScheme, Status,
     best_class,
 };
 use crate::time::Timestamp;
@@ -227,7 +227,7 @@ pub struct GroupFacts {
     /// The registry's name, or the number again.
     pub name: Cow<'static, str>,
     /// How settled the number is.
-    pub status: GroupStatus,
+    pub status: Status,
 }
 
 impl From<Group> for GroupFacts {
@@ -416,6 +416,12 @@ impl Certificates {
             leaf: None,
         }
     }
+
+    /// Heap bytes held.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let lengths = self.lengths.as_ref().map_or(0, |lengths| lengths.capacity() * size_of::<u32>());
+        lengths + self.leaf.as_ref().map_or(0, |leaf| size_of::<LeafFacts>() + leaf.heap_bytes())
+    }
 }
 
 /// Facts of a leaf certificate (RFC 5280). They belong into an inventory, never into metric labels.
@@ -437,6 +443,15 @@ pub struct LeafFacts {
     pub not_after: Option<String>,
     /// SHA-256 of the SubjectPublicKeyInfo, 64 hex digits.
     pub spki_sha256: String,
+}
+
+impl LeafFacts {
+    /// Heap bytes held.
+    fn heap_bytes(&self) -> usize {
+        let times = [&self.not_before, &self.not_after].into_iter().flatten();
+        let names = [&self.issuer, &self.subject, &self.key_algorithm, &self.signature_algorithm];
+        times.chain(names).map(String::capacity).sum::<usize>() + self.spki_sha256.capacity()
+    }
 }
 
 /// The server's CertificateVerify.

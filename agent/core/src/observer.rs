@@ -71,6 +71,8 @@ pub struct Health {
     pub bytes: u64,
     /// Steps back of the capture clock by more than a second.
     pub clock_steps: u64,
+    /// Key shares whose length is not that of their group.
+    pub odd_key_shares: u64,
     /// Connections in the table.
     pub flows: usize,
     /// Bytes that unfinished handshakes hold.
@@ -209,7 +211,9 @@ impl Observer {
             return None;
         };
         let context = Context { local: &self.local, paths: &self.paths, interfaces: &self.interfaces };
-        Some(Box::new(context.observation(settled)))
+        let (observation, odd_key_shares) = context.observation(settled);
+        self.health.odd_key_shares += odd_key_shares;
+        Some(Box::new(observation))
     }
 
     /// Figures about the observer itself.
@@ -235,7 +239,8 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn observation(&self, settled: Settled) -> Observation {
+    /// The observation, and how many of its key shares had a length that is not their group's.
+    fn observation(&self, settled: Settled) -> (Observation, u64) {
         let Settled { key, client: client_end, machine, verdict, one_sided, round_trip, interface, path } =
             settled;
         let verdict = machine.tempered(verdict, one_sided.is_some());
@@ -298,7 +303,7 @@ impl Context<'_> {
             },
             decrypted: None,
         };
-        Observation { pq_reason: PqReason::of(&observation), ..observation }
+        (Observation { pq_reason: PqReason::of(&observation), ..observation }, facts.odd_key_shares)
     }
 }
 

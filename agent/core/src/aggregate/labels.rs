@@ -60,6 +60,8 @@ pub(super) struct HandshakeKey {
     pub(super) outcome: Outcome,
     pub(super) failure: Option<FailureLabel>,
     pub(super) hello_retry: bool,
+    /// `None` where the hello was not read whole.
+    pub(super) client_class: Option<Arc<str>>,
 }
 
 pub(super) type FailureLabel = (Value, &'static str, &'static str);
@@ -127,7 +129,7 @@ impl HandshakeKey {
             key_exchange: None,
             ..common.clone()
         };
-        Self { common, outcome, failure: None, hello_retry: false }
+        Self { common, outcome, failure: None, hello_retry: false, client_class: None }
     }
 
     /// Whether this is such a series.
@@ -159,6 +161,10 @@ impl Labels for HandshakeKey {
             (attribute::VANTAGE, vantage_label(common.vantage)),
             (attribute::OUTCOME, self.outcome.as_str().into()),
             (attribute::HELLO_RETRY, if self.hello_retry { "true" } else { "false" }.into()),
+            (
+                attribute::CLIENT_CLASS,
+                self.client_class.as_ref().map_or(UNKNOWN, |class| class.to_string().into()),
+            ),
         ];
         match common.group {
             Some(GroupLabel::Known(group)) => {

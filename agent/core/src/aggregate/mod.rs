@@ -32,6 +32,8 @@ pub struct Bounds {
     pub ports: usize,
     /// Group numbers told apart that no table names.
     pub unknown_groups: usize,
+    /// Client fingerprints told apart.
+    pub client_classes: usize,
     /// Series of each metric.
     pub series: usize,
     /// Idle time after which a series is retired.
@@ -44,6 +46,7 @@ impl Default for Bounds {
             servers: 1_000,
             ports: 100,
             unknown_groups: 32,
+            client_classes: 64,
             series: 10_000,
             retire_after: Duration::from_secs(24 * 3600),
         }
@@ -100,6 +103,7 @@ pub struct Aggregate {
     servers: BoundedSet<Arc<str>>,
     ports: BoundedSet<u16>,
     unknown_groups: BoundedSet<Group>,
+    client_classes: BoundedSet<Arc<str>>,
     handshakes: Map<HandshakeKey, u64>,
     /// Services with when they were last seen.
     services: BTreeMap<(Protocol, Service, Option<Vantage>), Timestamp>,
@@ -184,6 +188,7 @@ impl Aggregate {
             servers: BoundedSet::new(bounds.servers),
             ports: BoundedSet::new(bounds.ports),
             unknown_groups: BoundedSet::new(bounds.unknown_groups),
+            client_classes: BoundedSet::new(bounds.client_classes),
             handshakes: Map::new(bounds.series),
             services: BTreeMap::new(),
             alerts: Map::new(bounds.series),
@@ -211,6 +216,7 @@ impl Aggregate {
         let (common, mut folded) = self.common(observation);
         self.begin_service(&common);
         let key = HandshakeKey {
+            client_class: self.client_class(observation),
             outcome: observation.outcome,
             failure: observation.failure.map(failure_label),
             hello_retry: observation.hello_retry.is_some(),
@@ -263,6 +269,13 @@ impl Aggregate {
         (common, folded)
     }
 
+    /// The client's fingerprint, where it is known. Those beyond the bound are not counted as folded: a public server
+    /// meets thousands, and that hides no service.
+    fn client_class(&mut self, observation: &Observation) -> Option<Arc<str>> {
+        let fingerprint = Arc::from(observation.client_hello.ja4.as_deref()?);
+        Some(self.client_classes.admit(&fingerprint).unwrap_or_else(|| Arc::from(OTHER)))
+    }
+
     /// A service's outcome series exist from zero, so that its first failure is an increase.
     fn begin_service(&mut self, common: &Common) {
         let service = common.service();
@@ -294,6 +307,8 @@ impl Aggregate {
             self.servers.keep(labels().map(|common| Arc::clone(&common.service.name)));
             self.ports.keep(labels().filter_map(|common| common.service.port));
             self.unknown_groups.keep(labels().filter_map(Common::unknown_group));
+            let classes = self.handshakes.keys().filter_map(|key| key.client_class.clone());
+            self.client_classes.keep(classes.filter(|class| &**class != OTHER));
         }
     }
 

@@ -227,6 +227,31 @@ fn names_that_are_gone_make_room() {
 }
 
 #[test]
+fn clients_beyond_the_bound_are_other_and_unknown_ones_say_so() {
+    let by = |fingerprint: Option<&str>| {
+        let mut observation = completed("a.example", 0x11ec);
+        observation.client_hello.ja4 = fingerprint.map(str::to_owned);
+        observation
+    };
+    let bounds = Bounds { client_classes: 2, retire_after: Duration::from_secs(60), ..Bounds::default() };
+    let mut aggregate = Aggregate::new(bounds, at(0));
+    for fingerprint in [Some("t1"), Some("t2"), Some("t3"), Some("t4"), Some("t1"), None] {
+        aggregate.add(&by(fingerprint), at(1));
+    }
+    let of = |collection: &Collection, class| {
+        let series = [(attribute::CLIENT_CLASS, class), (attribute::OUTCOME, "completed")];
+        matching(family(collection, &agent::HANDSHAKES), &series).into_iter().map(count).sum::<u64>()
+    };
+    let collection = aggregate.collect(at(10));
+    assert_eq!(["t1", "t2", "t3", OTHER, "unknown"].map(|class| of(&collection, class)), [2, 1, 0, 2, 1]);
+    assert_eq!(aggregate.overflowed(), 0);
+    // What is idle makes room.
+    aggregate.collect(at(100));
+    aggregate.add(&by(Some("t3")), at(101));
+    assert_eq!(of(&aggregate.collect(at(110)), "t3"), 1);
+}
+
+#[test]
 fn latencies_of_completed_handshakes_become_a_distribution() {
     let mut aggregate = Aggregate::new(Bounds::default(), at(0));
     aggregate.add(&completed("a.example", 0x11ec), at(1));

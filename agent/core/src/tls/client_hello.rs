@@ -1,14 +1,18 @@
 //! The ClientHello (RFC 8446 section 4.1.2), read as a stream and kept condensed.
 //!
 //! A post-quantum hello is 1.5 to 2.5 KB, most of it key material that nobody looks at again. [`HelloReader`] walks
-//! the fields as their bytes come and keeps what verdicts and reports need: numbers, names and lengths. A half-open
+//! the fields as their bytes come and keeps what verdicts and reports need: numbers, names and lengths, of every
+//! extension at least its type. A half-open
 //! hello therefore costs some 300 bytes whatever its key shares weigh, and an endless one costs no more than
 //! [`MAX_KEPT`].
 
-use crate::iana::{Group, ProtocolVersion, SignatureScheme, is_grease};
+use crate::iana::{CipherSuite, Group, ProtocolVersion, SignatureScheme, is_grease};
 
 /// Bytes kept of one hello; extension bodies beyond it are dropped and the hello is marked as cut.
 const MAX_KEPT: usize = 8 * 1024;
+
+/// Bytes of cipher suites kept, of those; a longer list is passed over, and only what rests on it is not told.
+const MAX_SUITES: u16 = 2 * 1024;
 
 /// Extension types (IANA "TLS ExtensionType Values").
 pub(crate) mod extension {
@@ -200,7 +204,9 @@ impl HelloReader {
                 Step::Run { left: u32::from(a), keep: true, next: After::CipherSuitesLength }
             }
             Step::CipherSuitesLength if first.is_multiple_of(2) => {
-                Step::Run { left: u32::from(first), keep: false, next: After::CompressionLength }
+                let keep = first <= MAX_SUITES;
+                self.kept.suites_length = keep.then_some(first);
+                Step::Run { left: u32::from(first), keep, next: After::CompressionLength }
             }
             Step::CompressionLength => {
                 Step::Run { left: u32::from(a), keep: false, next: After::ExtensionsLength }
@@ -288,12 +294,14 @@ impl HelloReader {
 /// A ClientHello without its key material.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClientHello {
-    /// Random (32 bytes), session id, then per extension its type, the length of what was kept of it,
+    /// Random (32 bytes), session id, cipher suites, then per extension its type, the length of what was kept of it,
     /// and that.
     bytes: Vec<u8>,
     length: u32,
     legacy_version: ProtocolVersion,
     session_id_length: u8,
+    /// Bytes of the cipher suites; `None` where they were too many to be kept, or not reached.
+    suites_length: Option<u16>,
     is_cut: bool,
     is_well_formed: bool,
 }
@@ -307,6 +315,7 @@ impl ClientHello {
             length,
             legacy_version: ProtocolVersion(0),
             session_id_length: 0,
+            suites_length: None,
             is_cut: false,
             is_well_formed: true,
         }
@@ -336,9 +345,34 @@ impl ClientHello {
         self.bytes.get(RANDOM_LENGTH..end).unwrap_or_default()
     }
 
+    /// Whether its lengths fit each other.
+    pub(crate) const fn is_well_formed(&self) -> bool {
+        self.is_well_formed
+    }
+
+    /// Version of the fixed part.
+    pub(crate) const fn legacy_version(&self) -> ProtocolVersion {
+        self.legacy_version
+    }
+
+    fn suites_start(&self) -> usize {
+        RANDOM_LENGTH + usize::from(self.session_id_length)
+    }
+
+    /// Cipher suites, GREASE removed; `None` where they were too many to be kept, or came in the framing of SSL 2.0.
+    pub(crate) fn cipher_suites(&self) -> Option<impl Iterator<Item = CipherSuite>> {
+        let end = self.suites_start() + usize::from(self.suites_length?);
+        Some(numbers(self.bytes.get(self.suites_start()..end)?).map(CipherSuite))
+    }
+
     fn extensions(&self) -> impl Iterator<Item = (u16, &[u8])> {
-        let from = RANDOM_LENGTH + usize::from(self.session_id_length);
+        let from = self.suites_start() + usize::from(self.suites_length.unwrap_or_default());
         Extensions { rest: self.bytes.get(from..).unwrap_or_default() }
+    }
+
+    /// Types of all extensions in order, GREASE removed.
+    pub(crate) fn extension_types(&self) -> impl Iterator<Item = u16> {
+        self.extensions().map(|(kind, _)| kind).filter(|kind| !is_grease(*kind))
     }
 
     fn extension(&self, wanted: u16) -> Option<&[u8]> {
@@ -372,13 +406,27 @@ impl ClientHello {
         numbers(list.unwrap_or_default()).map(Group).collect()
     }
 
-    /// Groups that a key share was sent for.
-    pub(crate) fn key_shares(&self) -> Vec<Group> {
+    /// Groups that a key share was sent for, with the length of each.
+    fn key_share_lengths(&self) -> impl Iterator<Item = (Group, u16)> {
         let pairs =
             self.extension(extension::KEY_SHARE).or_else(|| self.extension(extension::KEY_SHARE_DRAFT));
         let (pairs, _) = pairs.unwrap_or_default().as_chunks::<4>();
-        let groups = pairs.iter().map(|[high, low, ..]| u16::from_be_bytes([*high, *low]));
-        groups.filter(|group| !is_grease(*group)).map(Group).collect()
+        let read = |[a, b, c, d]: &[u8; 4]| (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
+        let shares = pairs.iter().map(read).filter(|(group, _)| !is_grease(*group));
+        shares.map(|(group, length)| (Group(group), length))
+    }
+
+    /// Groups that a key share was sent for.
+    pub(crate) fn key_shares(&self) -> Vec<Group> {
+        self.key_share_lengths().map(|(group, _)| group).collect()
+    }
+
+    /// Key shares whose length is not that of their group.
+    pub(crate) fn odd_key_shares(&self) -> usize {
+        let odd = |(group, length): &(Group, u16)| {
+            group.share_lengths().is_some_and(|lengths| lengths.client != *length)
+        };
+        self.key_share_lengths().filter(odd).count()
     }
 
     /// Schemes of signature_algorithms.
@@ -387,10 +435,24 @@ impl ClientHello {
         numbers(list.unwrap_or_default()).map(SignatureScheme).collect()
     }
 
+    fn alpn_list(&self) -> AlpnNames<'_> {
+        let list = self.extension(extension::ALPN).and_then(|body| body.get(2..));
+        AlpnNames { list: list.unwrap_or_default() }
+    }
+
     /// Protocol names of the ALPN extension (RFC 7301), GREASE removed.
     pub(crate) fn alpn(&self) -> Vec<String> {
-        let list = self.extension(extension::ALPN).and_then(|body| body.get(2..));
-        alpn_names(list.unwrap_or_default())
+        self.alpn_list().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    }
+
+    /// The bytes of the first of them.
+    pub(crate) fn first_alpn(&self) -> Option<&[u8]> {
+        self.alpn_list().next()
+    }
+
+    /// Whether the extension is there, whatever its body.
+    pub(crate) fn has_server_name(&self) -> bool {
+        self.has(extension::SERVER_NAME)
     }
 
     pub(crate) fn offers_psk(&self) -> bool {
@@ -448,18 +510,26 @@ impl Ssl2HelloReader {
     }
 }
 
-/// Names of an ALPN protocol list.
-pub(crate) fn alpn_names(mut list: &[u8]) -> Vec<String> {
-    let mut names = Vec::new();
-    while let Some((length, rest)) = list.split_first() {
-        let Some((name, rest)) = rest.split_at_checked(usize::from(*length)) else { break };
-        list = rest;
-        let grease = matches!(name, [a, b] if is_grease(u16::from_be_bytes([*a, *b])));
-        if !grease {
-            names.push(String::from_utf8_lossy(name).into_owned());
+/// Walks the names of an ALPN protocol list (RFC 7301 section 3.1), GREASE left out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AlpnNames<'a> {
+    pub(crate) list: &'a [u8],
+}
+
+impl<'a> Iterator for AlpnNames<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (length, rest) = self.list.split_first()?;
+            let (name, rest) = rest.split_at_checked(usize::from(*length))?;
+            self.list = rest;
+            let grease = matches!(name, [a, b] if is_grease(u16::from_be_bytes([*a, *b])));
+            if !grease {
+                return Some(name);
+            }
         }
     }
-    names
 }
 
 /// Two-byte numbers, GREASE removed.
@@ -552,6 +622,33 @@ mod tests {
         assert_eq!(hello.versions(), [ProtocolVersion::TLS_1_3, ProtocolVersion::TLS_1_2]);
         assert_eq!(hello.session_id(), [1, 2, 3, 4]);
         assert!(hello.offers_psk() && hello.offers_early_data() && !hello.has_ech());
+        let suites: Vec<CipherSuite> = hello.cipher_suites().unwrap().collect();
+        assert_eq!(suites, [CipherSuite(0x1301), CipherSuite(0xc02f)]);
+        let types: Vec<u16> = hello.extension_types().collect();
+        assert_eq!(types, [0, 10, 13, 16, 21, 43, 51, 42, 41]);
+    }
+
+    #[test]
+    fn a_key_share_of_another_length_than_its_group_is_told() {
+        assert_eq!(read(&[&sample()]).unwrap().odd_key_shares(), 0);
+        let shares = key_share_body(&[(0x11ec, 1215), (0x1d, 32), (0x17, 66), (0x2f39, 7)]);
+        assert_eq!(read(&[&body(&[(51, shares)])]).unwrap().odd_key_shares(), 2);
+    }
+
+    #[test]
+    fn a_list_of_too_many_suites_costs_nothing_else() {
+        let bytes = sample();
+        let (before, after) = (&bytes[..39], &bytes[47..]);
+        let list = |count: u16| {
+            let suites: Vec<u8> = (0..count).flat_map(|n| (0xc000 + n).to_be_bytes()).collect();
+            [before, &(2 * count).to_be_bytes(), &suites, after].concat()
+        };
+        let kept = read(&[&list(1024)]).unwrap();
+        assert_eq!(kept.cipher_suites().unwrap().count(), 1024);
+        assert_eq!(kept.server_name().as_deref(), Some("a.bc"));
+        let passed_over = read(&[&list(1025)]).unwrap();
+        assert!(passed_over.cipher_suites().is_none() && !passed_over.is_cut());
+        assert_eq!(passed_over.server_name().as_deref(), Some("a.bc"));
     }
 
     #[test]

@@ -253,6 +253,7 @@ mod tests {
             cipher_suite: Some(CipherSuite(0x1301)),
             is_retry: false,
             group: None,
+            share_length: None,
             selects_psk: false,
             alpn: None,
             session_id: Vec::new(),

@@ -2,12 +2,13 @@
 
 use super::client_hello::ClientHello;
 use super::inference::{Inferred, Offer};
+use super::ja4;
 use super::legacy::KeyExchangeParameters;
 use super::machine::{Machine, Step};
 use super::server_hello::ServerHello;
 use crate::iana::{CipherSuite, Group, KeyExchangeClass, ProtocolVersion};
 use crate::observation::{
-    Alert, CertificateVerify, Certificates, ClientHelloFacts, HelloRetry, KeyExchange, ServerFlight,
+    Alert, CertificateVerify, Certificates, ClientHelloFacts, HelloRetry, KeyExchange, Protocol, ServerFlight,
 };
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub(crate) struct Facts {
     pub(crate) client_encrypted_after: Option<Duration>,
     pub(crate) missing_bytes: u64,
     pub(crate) truncated: bool,
+    /// Key shares of either side whose length is not that of their group.
+    pub(crate) odd_key_shares: u64,
 }
 
 /// What follows from the final ServerHello.
@@ -85,10 +88,16 @@ impl<'a> Negotiated<'a> {
         }
     }
 
+    fn has_odd_share(&self) -> bool {
+        self.hello.is_some_and(|hello| hello.version.is_tls_1_3() && !hello.share_fits_group())
+    }
+
     fn class(&self) -> Option<KeyExchangeClass> {
         Some(match self.key_exchange? {
             KeyExchange::Psk | KeyExchange::Resumed => KeyExchangeClass::None,
             KeyExchange::StaticRsa => KeyExchangeClass::Classical,
+            // What the number says is not what the server did.
+            _ if self.has_odd_share() => KeyExchangeClass::Unknown,
             KeyExchange::Ephemeral | KeyExchange::PskEphemeral | KeyExchange::Anonymous => {
                 self.group.map_or(KeyExchangeClass::Classical, Group::class)
             }
@@ -127,6 +136,8 @@ impl Machine {
             hello_retry_after: since(retry.map(|retry| retry.at), opening.complete_at),
             server_hello_after: since(chosen_at, opening.complete_at),
             client_encrypted_after: since(encrypted_at, hello.map(|_| opening.start)),
+            odd_key_shares: hello.map_or(0, ClientHello::odd_key_shares) as u64
+                + u64::from(negotiated.has_odd_share()),
             missing_bytes: self.missing_bytes,
             truncated: self.truncated,
             certificates: match &self.step {
@@ -167,7 +178,7 @@ impl Machine {
             psk_offered: Some(hello.offers_psk()),
             early_data: Some(hello.offers_early_data()),
             ech: Some(hello.has_ech()),
-            ja4: None,
+            ja4: ja4::fingerprint(hello, Protocol::Tls),
         }
     }
 }

@@ -1,12 +1,18 @@
 //! Handshake messages that only TLS 1.2 and earlier send in the clear: certificate lists and key exchange parameters.
 
 use crate::iana::{CipherSuite, Group};
+use crate::observation::Certificates;
+use crate::x509;
 use tls_parser::{TlsCipherAu, TlsCipherKx, TlsCipherSuite};
 
 /// Certificates of one chain whose lengths are listed; longer chains are malformed or an attack.
 const MAX_CERTIFICATES: usize = 64;
 
-/// Walks a Certificate message (RFC 5246 section 7.4.2) as its bytes come and keeps lengths only.
+/// Room made for a leaf when it begins; most fit.
+const LEAF_CAPACITY: usize = 2 * 1024;
+
+/// Walks a Certificate message (RFC 5246 section 7.4.2) as its bytes come. Keeps the length of each certificate, and of
+/// the first as many bytes as its facts are read from.
 #[derive(Debug, Default)]
 pub(crate) struct CertificateReader {
     /// Bytes of the list's own length field and then of each certificate's that are still to come.
@@ -16,6 +22,8 @@ pub(crate) struct CertificateReader {
     /// Bytes left of the current certificate.
     left: u32,
     lengths: Vec<u32>,
+    /// The first bytes of the first certificate.
+    leaf: Vec<u8>,
 }
 
 impl CertificateReader {
@@ -23,8 +31,10 @@ impl CertificateReader {
     pub(crate) fn push(&mut self, mut input: &[u8]) {
         while !input.is_empty() {
             if self.left > 0 {
-                let passed = (self.left as usize).min(input.len());
-                input = input.get(passed..).unwrap_or_default();
+                let (certificate, rest) = input.split_at((self.left as usize).min(input.len()));
+                self.keep_leaf(certificate);
+                let passed = certificate.len();
+                input = rest;
                 self.left -= u32::try_from(passed).unwrap_or(self.left);
                 continue;
             }
@@ -42,6 +52,16 @@ impl CertificateReader {
         }
     }
 
+    fn keep_leaf(&mut self, bytes: &[u8]) {
+        let [length] = self.lengths.as_slice() else { return };
+        if self.leaf.is_empty() {
+            // A length is only a claim: what comes is what counts.
+            self.leaf.reserve_exact(LEAF_CAPACITY.min(*length as usize));
+        }
+        let room = (x509::MAX_LOOKED_AT - self.leaf.len().min(x509::MAX_LOOKED_AT)).min(bytes.len());
+        self.leaf.extend_from_slice(bytes.get(..room).unwrap_or_default());
+    }
+
     fn field_read(&mut self, value: u32) {
         if !self.list_begun {
             self.list_begun = true;
@@ -53,9 +73,17 @@ impl CertificateReader {
         }
     }
 
-    /// DER lengths in order, once the message is over; `None` where it ended within a certificate.
-    pub(crate) fn finish(self) -> Option<Vec<u32>> {
-        (self.list_begun && self.have == 0 && self.left == 0).then_some(self.lengths)
+    /// Heap bytes held.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.leaf.capacity() + self.lengths.capacity() * size_of::<u32>()
+    }
+
+    /// The chain, once a message of `message_bytes` is over; `None` where it ended within a certificate. A first
+    /// certificate that cannot be read has its length and no facts.
+    pub(crate) fn finish(self, message_bytes: u32) -> Option<Certificates> {
+        let whole = self.list_begun && self.have == 0 && self.left == 0;
+        let leaf = || x509::leaf_facts(&self.leaf).map(Box::new);
+        whole.then(|| Certificates { leaf: leaf(), ..Certificates::seen(self.lengths, message_bytes) })
     }
 }
 
@@ -177,7 +205,7 @@ mod tests {
             let mut reader = CertificateReader::default();
             reader.push(&bytes[..cut]);
             reader.push(&bytes[cut..]);
-            assert_eq!(reader.finish(), Some(vec![900, 0, 1400]), "cut at {cut}");
+            assert_eq!(reader.finish(100).unwrap().lengths, Some(vec![900, 0, 1400]), "cut at {cut}");
         }
     }
 
@@ -186,7 +214,40 @@ mod tests {
         let bytes = certificate_message(&[900]);
         let mut reader = CertificateReader::default();
         reader.push(&bytes[..500]);
-        assert_eq!(reader.finish(), None);
+        assert_eq!(reader.finish(100), None);
+    }
+
+    #[test]
+    fn the_facts_of_the_leaf_are_read_at_every_cut_and_those_of_others_are_not() {
+        let der = |name: &str| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+            params.self_signed(&key).unwrap().der().to_vec()
+        };
+        let (leaf, issuer) = (der("leaf.example"), der("issuer.example"));
+        let be24 = |n: usize| [(n >> 16) as u8, (n >> 8) as u8, n as u8];
+        let entry = |der: &[u8]| [&be24(der.len())[..], der].concat();
+        let list = [entry(&leaf), entry(&issuer)].concat();
+        let bytes = [&be24(list.len())[..], &list].concat();
+        let facts = x509::leaf_facts(&leaf).map(Box::new);
+        assert!(facts.is_some() && facts != x509::leaf_facts(&issuer).map(Box::new));
+        for cut in 0..=bytes.len() {
+            let mut reader = CertificateReader::default();
+            reader.push(&bytes[..cut]);
+            reader.push(&bytes[cut..]);
+            assert!(reader.heap_bytes() < 4096);
+            assert_eq!(reader.finish(1).unwrap().leaf, facts, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn of_an_endless_leaf_only_the_beginning_is_kept() {
+        let mut reader = CertificateReader::default();
+        reader.push(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xfc]);
+        for _ in 0..1000 {
+            reader.push(&[0x30; 1400]);
+        }
+        assert!(reader.heap_bytes() <= 2 * x509::MAX_LOOKED_AT + 64, "{} bytes", reader.heap_bytes());
     }
 
     #[test]
@@ -222,7 +283,7 @@ mod tests {
             let _ = KeyExchangeParameters::parse(&bytes, 70, Some(CipherSuite(suite)));
             let mut reader = CertificateReader::default();
             reader.push(&bytes);
-            let _ = reader.finish();
+            let _ = reader.finish(300);
         }
     }
 }

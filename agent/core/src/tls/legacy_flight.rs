@@ -55,6 +55,12 @@ impl Legacy {
         }
     }
 
+    /// Heap bytes that the facts of both chains hold.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let chains = [&self.certificates, &self.client_certificates].into_iter().flatten();
+        chains.map(Certificates::heap_bytes).sum()
+    }
+
     fn switch(&mut self, side: Side) -> &mut Switch {
         match side {
             Side::Client => &mut self.client,
@@ -188,6 +194,7 @@ mod tests {
             cipher_suite: Some(CipherSuite(suite)),
             is_retry: false,
             group: None,
+            share_length: None,
             selects_psk: false,
             alpn: None,
             session_id: session_id.to_vec(),

@@ -13,9 +13,7 @@ use super::record::{ContentType, Hole, Piece, RecordHeader, RecordReader};
 use super::server_hello::ServerHello;
 use super::verdict::Verdict;
 use crate::iana::AlertDescription;
-use crate::observation::{
-    Alert, Certificates, Evidence, Failure, FailureCause, IncompleteReason, Outcome, Phase, Side,
-};
+use crate::observation::{Alert, Evidence, Failure, FailureCause, IncompleteReason, Outcome, Phase, Side};
 use crate::time::Timestamp;
 
 /// Alerts that are listed one by one.
@@ -69,7 +67,7 @@ impl Direction {
         match &self.body {
             Body::Hello(reader) => size_of::<HelloReader>() + reader.heap_bytes(),
             Body::Kept { bytes, .. } => bytes.capacity(),
-            Body::Certificates(_) => size_of::<CertificateReader>(),
+            Body::Certificates(reader) => size_of::<CertificateReader>() + reader.heap_bytes(),
             Body::Ignored => 0,
         }
     }
@@ -233,7 +231,7 @@ impl Machine {
     /// Heap bytes held.
     pub(crate) fn heap_bytes(&self) -> usize {
         let step = match &self.step {
-            Step::Legacy(_) => size_of::<Legacy>(),
+            Step::Legacy(legacy) => size_of::<Legacy>() + legacy.heap_bytes(),
             Step::Encrypted(encrypted) => size_of::<Encrypted>() + encrypted.heap_bytes(),
             Step::FirstHello | Step::Answer | Step::SecondHello | Step::FinalAnswer => 0,
         };
@@ -541,7 +539,7 @@ impl Machine {
                 None
             }
             (Body::Certificates(reader), _) => {
-                let chain = reader.finish().map(|lengths| Certificates::seen(lengths, header.length));
+                let chain = reader.finish(header.length);
                 if let Step::Legacy(legacy) = &mut self.step {
                     match from {
                         Side::Server => legacy.certificates = chain,

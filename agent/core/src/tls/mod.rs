@@ -8,6 +8,7 @@ pub(crate) mod detect;
 mod encrypted;
 mod facts;
 mod inference;
+mod ja4;
 mod legacy;
 mod legacy_flight;
 pub(crate) mod machine;

@@ -1,7 +1,7 @@
 //! The ServerHello, the HelloRetryRequest that looks like one (RFC 8446 section 4.1.3 and 4.1.4), and the same two in
 //! the drafts that had other shapes.
 
-use super::client_hello::{Extensions, alpn_names, extension};
+use super::client_hello::{AlpnNames, Extensions, extension};
 use crate::iana::{CipherSuite, Group, ProtocolVersion};
 
 /// The random that turns a ServerHello into a HelloRetryRequest: SHA-256 of "HelloRetryRequest".
@@ -19,6 +19,8 @@ pub(crate) struct ServerHello {
     pub(crate) is_retry: bool,
     /// The group of the key share, or the one that a retry asks for.
     pub(crate) group: Option<Group>,
+    /// Bytes of the key share; `None` without one.
+    pub(crate) share_length: Option<u16>,
     pub(crate) selects_psk: bool,
     pub(crate) alpn: Option<String>,
     pub(crate) session_id: Vec<u8>,
@@ -61,6 +63,7 @@ impl ServerHello {
             cipher_suite: suite.map(CipherSuite),
             is_retry,
             group: None,
+            share_length: None,
             selects_psk: false,
             alpn: None,
             session_id: session_id.to_vec(),
@@ -70,15 +73,29 @@ impl ServerHello {
                 (extension::SUPPORTED_VERSIONS, [high, low]) => {
                     hello.version = ProtocolVersion(u16::from_be_bytes([*high, *low]));
                 }
-                (extension::KEY_SHARE | extension::KEY_SHARE_DRAFT, [high, low, ..]) => {
+                (extension::KEY_SHARE | extension::KEY_SHARE_DRAFT, [high, low, share @ ..]) => {
                     hello.group = Some(Group(u16::from_be_bytes([*high, *low])));
+                    hello.share_length = share.first_chunk().map(|length| u16::from_be_bytes(*length));
                 }
                 (extension::PRE_SHARED_KEY, _) => hello.selects_psk = true,
-                (extension::ALPN, [_, _, list @ ..]) => hello.alpn = alpn_names(list).into_iter().next(),
+                (extension::ALPN, [_, _, list @ ..]) => {
+                    let name = AlpnNames { list }.next();
+                    hello.alpn = name.map(|name| String::from_utf8_lossy(name).into_owned());
+                }
                 _ => {}
             }
         }
         hello
+    }
+
+    /// Whether the key share is as long as one of its group is: `false` shows that the number is not used as the table
+    /// says. A group whose lengths are not known fits.
+    pub(crate) fn share_fits_group(&self) -> bool {
+        let lengths = self.group.and_then(Group::share_lengths);
+        match (lengths, self.share_length) {
+            (Some(lengths), Some(length)) => lengths.server == length,
+            _ => true,
+        }
     }
 }
 
@@ -104,10 +121,24 @@ mod tests {
     }
 
     #[test]
+    fn a_key_share_of_another_length_than_its_group_is_told() {
+        let share = |group: [u8; 2], length: u16| {
+            let header = [&[0, 51][..], &(length + 4).to_be_bytes(), &group, &length.to_be_bytes()].concat();
+            ServerHello::parse(&body([1; 32], &[header, vec![9; usize::from(length)]].concat())).unwrap()
+        };
+        assert!(share([0x11, 0xec], 1120).share_fits_group());
+        assert!(!share([0x11, 0xec], 1216).share_fits_group());
+        assert!(!share([0, 0x1d], 33).share_fits_group());
+        assert!(share([0x2f, 0x39], 33).share_fits_group());
+        assert_eq!(share([0x11, 0xec], 1216).group, Some(Group(0x11ec)));
+    }
+
+    #[test]
     fn a_retry_is_told_by_its_random() {
         let retry =
             ServerHello::parse(&body(RETRY_RANDOM, &[0, 51, 0, 2, 0, 0x1d, 0, 43, 0, 2, 3, 4])).unwrap();
         assert_eq!((retry.is_retry, retry.group), (true, Some(Group(0x1d))));
+        assert!(retry.share_length.is_none() && retry.share_fits_group());
         let cookie_only =
             ServerHello::parse(&body(RETRY_RANDOM, &[0, 44, 0, 3, 0, 1, 9, 0, 43, 0, 2, 3, 4])).unwrap();
         assert_eq!((cookie_only.is_retry, cookie_only.group), (true, None));

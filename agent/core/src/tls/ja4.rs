@@ -1,0 +1,283 @@
+//! The JA4 fingerprint of a TLS client: which program sent a hello, told by what it offers.
+//!
+//! The method is FoxIO's JA4 (BSD 3-Clause, see NOTICE), written here from its description of 2023 with its later
+//! clarifications. Only this one of their fingerprints is made. Enters: a condensed ClientHello. Leaves: text such as
+//! `t13d1516h2_8daaf6152771_e5627efa2ab1`:
+//!
+//! 1. the carrying protocol, the highest version offered, whether there is a server_name (`d`) or none (`i`), the
+//!    numbers of cipher suites and extensions (two digits each, at most 99), and two characters of the first ALPN name;
+//! 2. a hash of the cipher suites in numeric order;
+//! 3. a hash of the extensions in numeric order without server_name and ALPN, and the signature algorithms as sent.
+//!
+//! GREASE counts nowhere. A hash is the first 12 hex digits of a SHA-256, or zeros where there is nothing to hash.
+
+use super::client_hello::{ClientHello, extension};
+use crate::iana::ProtocolVersion;
+use crate::observation::Protocol;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+
+/// Bytes of a fingerprint, which are always as many.
+pub(crate) const LENGTH: usize = 36;
+
+/// Digits of a hash.
+const HASH_DIGITS: usize = 12;
+
+/// The fingerprint of a hello; `None` where a list that it is made of could not be read whole.
+pub(crate) fn fingerprint(hello: &ClientHello, carried_by: Protocol) -> Option<String> {
+    if !hello.is_well_formed() || hello.is_cut() {
+        return None;
+    }
+    let mut suites: Vec<u16> = hello.cipher_suites()?.map(|suite| suite.0).collect();
+    let mut extensions: Vec<u16> = hello.extension_types().collect();
+    let mut text = String::with_capacity(LENGTH);
+    text.push(match carried_by {
+        Protocol::Tls => 't',
+    });
+    text.push_str(version_word(hello));
+    text.push(if hello.has_server_name() { 'd' } else { 'i' });
+    let _ = write!(text, "{:02}{:02}", suites.len().min(99), extensions.len().min(99));
+    text.extend(alpn_word(hello.first_alpn()));
+    suites.sort_unstable();
+    push_hash(&mut text, &suites, &[]);
+    extensions.retain(|kind| !matches!(*kind, extension::SERVER_NAME | extension::ALPN));
+    extensions.sort_unstable();
+    let schemes: Vec<u16> = hello.signature_schemes().into_iter().map(|scheme| scheme.0).collect();
+    push_hash(&mut text, &extensions, &schemes);
+    Some(text)
+}
+
+/// The highest version offered; a version without a name, a draft's for instance, is `00`.
+fn version_word(hello: &ClientHello) -> &'static str {
+    let highest = hello.versions().into_iter().max().unwrap_or(hello.legacy_version());
+    match highest {
+        ProtocolVersion::TLS_1_3 => "13",
+        ProtocolVersion::TLS_1_2 => "12",
+        ProtocolVersion::TLS_1_1 => "11",
+        ProtocolVersion::TLS_1_0 => "10",
+        ProtocolVersion::SSL_3 => "s3",
+        ProtocolVersion::SSL_2 => "s2",
+        _ => "00",
+    }
+}
+
+/// First and last character of a name; where either is no ASCII letter or digit, first and last hex digit of its bytes.
+fn alpn_word(name: Option<&[u8]>) -> [char; 2] {
+    let Some((Some(first), Some(last))) = name.map(|name| (name.first(), name.last())) else {
+        return ['0', '0'];
+    };
+    if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() {
+        return [char::from(*first), char::from(*last)];
+    }
+    [hex_digit(first >> 4), hex_digit(last & 15)]
+}
+
+fn hex_digit(value: u8) -> char {
+    char::from_digit(u32::from(value), 16).unwrap_or('0')
+}
+
+/// Adds an underscore and the hash of `first`, with `second` after it where there is any.
+fn push_hash(text: &mut String, first: &[u16], second: &[u16]) {
+    text.push('_');
+    if first.is_empty() {
+        text.extend(std::iter::repeat_n('0', HASH_DIGITS));
+        return;
+    }
+    let mut input = String::with_capacity((first.len() + second.len()) * 5);
+    push_numbers(&mut input, first);
+    if !second.is_empty() {
+        input.push('_');
+        push_numbers(&mut input, second);
+    }
+    let hash = Sha256::digest(input.as_bytes());
+    text.extend(hash.iter().flat_map(|byte| [hex_digit(byte >> 4), hex_digit(byte & 15)]).take(HASH_DIGITS));
+}
+
+/// Adds numbers as four hex digits each, with commas between them.
+fn push_numbers(input: &mut String, numbers: &[u16]) {
+    for (at, number) in numbers.iter().enumerate() {
+        if at > 0 {
+            input.push(',');
+        }
+        input.extend([12, 8, 4, 0].map(|shift| hex_digit((number >> shift & 15) as u8)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client_hello::HelloReader;
+    use super::*;
+
+    const GREASE: u16 = 0x5a5a;
+
+    /// A hello to be written.
+    struct Offer {
+        version: u16,
+        suites: Vec<u16>,
+        extensions: Vec<(u16, Vec<u8>)>,
+    }
+
+    fn list(numbers: &[u16]) -> Vec<u8> {
+        let body: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+        [u16::try_from(body.len()).unwrap().to_be_bytes().to_vec(), body].concat()
+    }
+
+    fn versions(numbers: &[u16]) -> (u16, Vec<u8>) {
+        let body: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+        (43, [vec![u8::try_from(body.len()).unwrap()], body].concat())
+    }
+
+    fn alpn(names: &[&[u8]]) -> (u16, Vec<u8>) {
+        let one = |name: &&[u8]| [&[u8::try_from(name.len()).unwrap()][..], name].concat();
+        let body: Vec<u8> = names.iter().flat_map(one).collect();
+        (16, [u16::try_from(body.len()).unwrap().to_be_bytes().to_vec(), body].concat())
+    }
+
+    fn empty(kinds: &[u16]) -> Vec<(u16, Vec<u8>)> {
+        kinds.iter().map(|kind| (*kind, Vec::new())).collect()
+    }
+
+    impl Offer {
+        fn bytes(&self) -> Vec<u8> {
+            let mut out = self.version.to_be_bytes().to_vec();
+            out.extend([7; 32]);
+            out.push(0);
+            out.extend(list(&self.suites));
+            out.extend([1, 0]);
+            let mut extensions = Vec::new();
+            for (kind, body) in &self.extensions {
+                extensions.extend(kind.to_be_bytes());
+                extensions.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
+                extensions.extend(body);
+            }
+            if !extensions.is_empty() {
+                out.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
+                out.extend(extensions);
+            }
+            out
+        }
+
+        fn ja4(&self) -> String {
+            read(&[&self.bytes()]).unwrap()
+        }
+    }
+
+    fn read(chunks: &[&[u8]]) -> Option<String> {
+        let length: usize = chunks.iter().map(|chunk| chunk.len()).sum();
+        let mut reader = HelloReader::new(u32::try_from(length).unwrap());
+        chunks.iter().for_each(|chunk| reader.push(chunk));
+        fingerprint(&reader.finish(), Protocol::Tls)
+    }
+
+    /// The hello that the method's description takes as its example, with GREASE wherever a client may put it.
+    fn published_example() -> Offer {
+        let suites = [
+            GREASE, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014,
+            0x009c, 0x009d, 0x002f, 0x0035,
+        ];
+        let schemes = [GREASE, 0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601];
+        let mut extensions = empty(&[GREASE, 0x001b]);
+        extensions.push((0, vec![0, 7, 0, 0, 4, b'a', b'.', b'b', b'c']));
+        extensions.push((0x33, vec![0, 5, 0x5a, 0x5a, 0, 1, 0x55]));
+        extensions.push(alpn(&[&[0x5a, 0x5a], b"h2", b"http/1.1"]));
+        extensions.extend(empty(&[0x4469, 0x0017, 0x002d]));
+        extensions.push((13, list(&schemes)));
+        extensions.extend(empty(&[0x0005, 0x0023, 0x0012]));
+        extensions.push(versions(&[GREASE, 0x0304, 0x0303]));
+        extensions.extend(empty(&[0xff01, 0x000b]));
+        extensions.push((10, list(&[GREASE, 0x11ec, 0x1d])));
+        extensions.extend(empty(&[0x0015, 0x1a1a]));
+        Offer { version: 0x0303, suites: suites.to_vec(), extensions }
+    }
+
+    #[test]
+    fn the_published_example_has_its_published_fingerprint() {
+        assert_eq!(published_example().ja4(), "t13d1516h2_8daaf6152771_e5627efa2ab1");
+    }
+
+    #[test]
+    fn without_signature_algorithms_the_extensions_are_hashed_alone() {
+        let mut offer = published_example();
+        offer.extensions.iter_mut().find(|(kind, _)| *kind == 13).unwrap().1 = list(&[]);
+        assert_eq!(offer.ja4(), "t13d1516h2_8daaf6152771_6d807ffa2a79");
+    }
+
+    #[test]
+    fn every_cut_point_of_a_hello_gives_the_same_fingerprint() {
+        let bytes = published_example().bytes();
+        let whole = read(&[&bytes]).unwrap();
+        assert_eq!(whole.len(), LENGTH);
+        for cut in 0..=bytes.len() {
+            assert_eq!(read(&[&bytes[..cut], &bytes[cut..]]).as_ref(), Some(&whole), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_suites_and_extensions_does_not_show_and_that_of_schemes_does() {
+        let mut offer = published_example();
+        offer.suites.reverse();
+        offer.extensions.reverse();
+        assert_eq!(offer.ja4(), "t13d1516h2_8daaf6152771_e5627efa2ab1");
+        offer.extensions.iter_mut().find(|(kind, _)| *kind == 13).unwrap().1 = list(&[0x0804, 0x0403]);
+        assert_ne!(offer.ja4(), "t13d1516h2_8daaf6152771_e5627efa2ab1");
+    }
+
+    #[test]
+    fn server_name_and_alpn_are_counted_and_not_hashed() {
+        let mut offer = published_example();
+        offer.extensions.retain(|(kind, _)| !matches!(*kind, 0 | 16));
+        assert_eq!(offer.ja4(), "t13i151400_8daaf6152771_e5627efa2ab1");
+    }
+
+    #[test]
+    fn a_hello_that_offers_nothing_has_zeros() {
+        let bare = Offer { version: 0x0303, suites: vec![GREASE], extensions: Vec::new() };
+        assert_eq!(bare.ja4(), "t12i000000_000000000000_000000000000");
+        let named = Offer { extensions: vec![(0, vec![0, 0])], ..bare };
+        assert_eq!(named.ja4(), "t12d000100_000000000000_000000000000");
+    }
+
+    #[test]
+    fn counts_end_at_ninety_nine() {
+        let suites: Vec<u16> = (0..130).map(|n| 0xc100 + n).collect();
+        let kinds: Vec<u16> = (0..120).map(|n| 0x4000 + n).collect();
+        let offer = Offer { version: 0x0303, suites, extensions: empty(&kinds) };
+        assert!(offer.ja4().starts_with("t12i999900_"), "{}", offer.ja4());
+    }
+
+    #[test]
+    fn the_version_is_the_highest_offered() {
+        let word = |legacy, extension: Option<&[u16]>| {
+            let extensions = extension.map(versions).into_iter().collect();
+            Offer { version: legacy, suites: vec![0x1301], extensions }.ja4()[..3].to_owned()
+        };
+        assert_eq!(word(0x0303, Some(&[0x0302, 0x0304, 0x0303])), "t13");
+        assert_eq!(word(0x0303, Some(&[GREASE, 0x0302])), "t11");
+        assert_eq!(word(0x0303, Some(&[GREASE])), "t12");
+        assert_eq!(word(0x0301, None), "t10");
+        assert_eq!(word(0x0300, None), "ts3");
+        assert_eq!(word(0x0303, Some(&[0x7f1c, 0x0303])), "t00");
+    }
+
+    #[test]
+    fn odd_protocol_names_are_told_by_their_hex_digits() {
+        let word = |name: &[u8]| String::from_iter(alpn_word(Some(name)));
+        assert_eq!(word(b"http/1.1"), "h1");
+        assert_eq!(word(b"h"), "hh");
+        assert_eq!(word(&[0xab]), "ab");
+        assert_eq!(word(&[0xab, 0xcd]), "ad");
+        assert_eq!(word(&[0x30, 0xab]), "3b");
+        assert_eq!(word(&[0x30, 0x31, 0xab, 0xcd]), "3d");
+        assert_eq!(word(&[0x30, 0xab, 0xcd, 0x31]), "01");
+        assert_eq!(word(&[]), "00");
+        assert_eq!(alpn_word(None), ['0', '0']);
+    }
+
+    #[test]
+    fn a_list_that_was_not_read_whole_gives_no_fingerprint() {
+        let bytes = published_example().bytes();
+        assert_eq!(read(&[&bytes[..bytes.len() - 1]]), None);
+        let many = Offer { version: 0x0303, suites: vec![0xc02f; 1025], extensions: Vec::new() };
+        assert_eq!(read(&[&many.bytes()]), None);
+    }
+}
