@@ -10,6 +10,7 @@
 
 pub mod aggregate;
 pub mod decode;
+mod fallback;
 pub mod flow;
 pub mod histogram;
 pub mod iana;

@@ -859,3 +859,57 @@ pub struct CaptureFacts {
     /// The only side whose packets were seen.
     pub one_sided: Option<Side>,
 }
+
+/// Records for the tests of other rooms.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A completed handshake with nothing remarkable about it.
+    pub(crate) fn observation() -> Observation {
+        let at = |seconds: u64| Timestamp::from_nanos(seconds * 1_000_000_000);
+        let group = Group(0x1d);
+        let endpoint = |last, port| Endpoint { address: IpAddr::from([192, 0, 2, last]), port };
+        Observation {
+            schema: SCHEMA,
+            id: String::new(),
+            protocol: Protocol::Tls,
+            transport: Transport::Tcp,
+            start: at(1),
+            end: at(2),
+            client: endpoint(1, 40_000),
+            server: endpoint(2, 443),
+            vantage: Some(Vantage::Server),
+            interface: None,
+            tunnel: Vec::new(),
+            upgraded_from: None,
+            server_name: None,
+            client_hello: ClientHelloFacts { groups: Some(vec![group]), ..ClientHelloFacts::default() },
+            server_groups: None,
+            hello_retry: None,
+            version: None,
+            cipher_suite: None,
+            quic_version: None,
+            alpn: None,
+            group: Some(GroupFacts::from(group)),
+            dhe_bits: None,
+            key_exchange: None,
+            key_exchange_class: Some(group.class()),
+            pq_reason: None,
+            certificates: None,
+            client_certificates: None,
+            certificate_verify: None,
+            server_flight: None,
+            alerts: Vec::new(),
+            outcome: Outcome::Completed,
+            outcome_evidence: Evidence::Inferred,
+            incomplete_reason: None,
+            failure: None,
+            fallback_of: None,
+            timing: Timing { client_encrypted: Some(Duration::from_millis(20)), ..Timing::default() },
+            path: PathFacts::default(),
+            capture: CaptureFacts::default(),
+            decrypted: None,
+        }
+    }
+}

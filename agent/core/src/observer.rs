@@ -1,11 +1,12 @@
 //! Packets in, observations out: the rooms of this crate joined.
 
 use crate::decode::{LinkType, Skip, decode};
+use crate::fallback::{Failed, Fallbacks, Pair};
 use crate::flow::key::{End, FlowKey, PathId, Paths};
 use crate::flow::table::{Arrival, Limits, Settled, Table, TableCounts};
 use crate::local::LocalNetworks;
 use crate::observation::{
-    CaptureFacts, GroupFacts, Observation, PqReason, Protocol, SCHEMA, Timing, Transport,
+    CaptureFacts, GroupFacts, Observation, Outcome, PqReason, Protocol, SCHEMA, Timing, Transport,
 };
 use crate::order::Order;
 use crate::time::Timestamp;
@@ -31,14 +32,27 @@ struct Interface {
 }
 
 /// Settings of an observer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Bounds of the connection table.
     pub limits: Limits,
     /// Addresses of this host, for the vantage.
     pub local: LocalNetworks,
+    /// How long after a failed post-quantum attempt another of the same client counts as its fallback.
+    pub fallback_window: Duration,
     /// Seed of the connection table's hash. It never shows in the output.
     pub hash_seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            local: LocalNetworks::default(),
+            fallback_window: Duration::from_secs(10),
+            hash_seed: 0,
+        }
+    }
 }
 
 /// A captured packet.
@@ -88,6 +102,7 @@ pub struct Observer {
     table: Table,
     paths: Paths,
     order: Order,
+    fallbacks: Fallbacks,
     interfaces: Vec<Interface>,
     numbers: HashMap<Option<Arc<str>>, InterfaceId>,
     health: Health,
@@ -107,6 +122,7 @@ impl Observer {
             table: Table::new(settings.limits, settings.hash_seed),
             paths: Paths::default(),
             order: Order::new(settings.limits.bytes / 4),
+            fallbacks: Fallbacks::new(settings.fallback_window),
             interfaces: vec![Interface { name: None, latest: Timestamp::default() }],
             numbers: HashMap::from([(None, InterfaceId::default())]),
             health: Health::default(),
@@ -206,14 +222,24 @@ impl Observer {
 
     /// The next observation in the order of their ends, once nothing earlier can come.
     pub fn next_observation(&mut self) -> Option<Box<Observation>> {
-        let Some(settled) = self.order.pop((!self.all_due).then_some(self.latest)) else {
+        let open = self.table.open_attempts();
+        // A completed attempt may be the fallback of one that is still under way.
+        let waits = |settled: &Settled| {
+            let machine = &settled.machine;
+            settled.verdict.outcome == Outcome::Completed
+                && machine.sends_post_quantum_share() == Some(false)
+                && open.has_elder(pair(settled), machine.start())
+        };
+        let Some(settled) = self.order.pop((!self.all_due).then_some(self.latest), waits) else {
             self.all_due = false;
             return None;
         };
         let context = Context { local: &self.local, paths: &self.paths, interfaces: &self.interfaces };
         let (observation, odd_key_shares) = context.observation(settled);
         self.health.odd_key_shares += odd_key_shares;
-        Some(Box::new(observation))
+        let mut observation = Box::new(observation);
+        observation.fallback_of = self.fallbacks.retried_by(&observation);
+        Some(observation)
     }
 
     /// Figures about the observer itself.
@@ -227,8 +253,33 @@ impl Observer {
     }
 
     fn collect(&mut self) {
-        self.table.take_settled().for_each(|settled| self.order.push(settled));
+        for settled in self.table.take_settled() {
+            if let Some(failed) = failed_post_quantum(&settled) {
+                self.fallbacks.failed(failed);
+            }
+            self.order.push(settled);
+        }
     }
+}
+
+fn pair(settled: &Settled) -> Pair {
+    Pair::of(settled.key.endpoint(settled.client), settled.key.endpoint(settled.client.peer()))
+}
+
+/// The attempt as one that somebody may retry without a post-quantum share, where it is one.
+fn failed_post_quantum(settled: &Settled) -> Option<Failed> {
+    let machine = &settled.machine;
+    let is_one =
+        settled.verdict.outcome == Outcome::Failed && machine.sends_post_quantum_share() == Some(true);
+    let verdict = is_one.then(|| machine.tempered(settled.verdict, settled.one_sided.is_some()))?;
+    (verdict.outcome == Outcome::Failed).then_some(())?;
+    Some(Failed {
+        pair: pair(settled),
+        fingerprint: machine.fingerprint()?,
+        id: attempt_id(settled.key, settled.client, machine.start()),
+        start: machine.start(),
+        end: verdict.at,
+    })
 }
 
 /// What an observation takes from beyond its connection.

@@ -81,11 +81,18 @@ impl Order {
         self.waiting.push(Waiting { settled, start, bytes });
     }
 
-    /// The next attempt that nothing can precede any more at capture time `now`; with `None` the next of all.
-    pub(crate) fn pop(&mut self, now: Option<Timestamp>) -> Option<Settled> {
+    /// The next attempt that nothing can precede any more at capture time `now`; with `None` the next of all. One that
+    /// `waits` for another keeps its place.
+    pub(crate) fn pop(
+        &mut self,
+        now: Option<Timestamp>,
+        waits: impl Fn(&Settled) -> bool,
+    ) -> Option<Settled> {
         let first = self.waiting.peek()?;
-        let is_settled =
-            now.is_none_or(|now| first.settled.verdict.at.as_nanos().saturating_add(SLACK) <= now.as_nanos());
+        let is_settled = now.is_none_or(|now| {
+            first.settled.verdict.at.as_nanos().saturating_add(SLACK) <= now.as_nanos()
+                && !waits(&first.settled)
+        });
         if !is_settled && self.bytes <= self.max_bytes {
             return None;
         }

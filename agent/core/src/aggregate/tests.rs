@@ -1,59 +1,22 @@
 use super::*;
 use crate::iana::{AlertDescription, KeyExchangeClass};
 use crate::observation::{
-    Alert, CaptureFacts, ClientHelloFacts, Endpoint, Evidence, Failure, FailureCause, GroupFacts, Party,
-    PathFacts, Phase, SCHEMA, Side, Timing, Transport,
+    Alert, CaptureFacts, Evidence, Failure, FailureCause, GroupFacts, Party, Phase, Side,
 };
 use pqscope_telemetry::attribute;
-use std::net::IpAddr;
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_nanos(seconds * 1_000_000_000)
 }
 
 fn completed(server: &str, group: u16) -> Observation {
-    let endpoint = |last, port| Endpoint { address: IpAddr::from([192, 0, 2, last]), port };
-    Observation {
-        schema: SCHEMA,
-        id: String::new(),
-        protocol: Protocol::Tls,
-        transport: Transport::Tcp,
-        start: at(1),
-        end: at(2),
-        client: endpoint(1, 40_000),
-        server: endpoint(2, 443),
-        vantage: Some(Vantage::Server),
-        interface: None,
-        tunnel: Vec::new(),
-        upgraded_from: None,
-        server_name: Some(server.to_owned()),
-        client_hello: ClientHelloFacts { groups: Some(vec![Group(group)]), ..ClientHelloFacts::default() },
-        server_groups: None,
-        hello_retry: None,
-        version: None,
-        cipher_suite: None,
-        quic_version: None,
-        alpn: None,
-        group: Some(GroupFacts::from(Group(group))),
-        dhe_bits: None,
-        key_exchange: None,
-        key_exchange_class: Some(Group(group).class()),
-        pq_reason: None,
-        certificates: None,
-        client_certificates: None,
-        certificate_verify: None,
-        server_flight: None,
-        alerts: Vec::new(),
-        outcome: Outcome::Completed,
-        outcome_evidence: Evidence::Inferred,
-        incomplete_reason: None,
-        failure: None,
-        fallback_of: None,
-        timing: Timing { client_encrypted: Some(Duration::from_millis(20)), ..Timing::default() },
-        path: PathFacts::default(),
-        capture: CaptureFacts::default(),
-        decrypted: None,
-    }
+    let group = Group(group);
+    let mut seen = crate::observation::testing::observation();
+    seen.server_name = Some(server.to_owned());
+    seen.client_hello.groups = Some(vec![group]);
+    seen.group = Some(GroupFacts::from(group));
+    seen.key_exchange_class = Some(group.class());
+    seen
 }
 
 fn failed(server: &str) -> Observation {

@@ -121,6 +121,8 @@ pub(crate) struct Connection {
     pub(crate) idle_since: u64,
     /// Bytes that the table has booked for this connection.
     pub(crate) booked_bytes: usize,
+    /// Its attempt is one that a fallback may follow, and the table counts it as open. `None` while that is undecided.
+    pub(crate) may_fall_back: Option<bool>,
     /// Messages of routers that a packet of this connection was too big.
     pub(crate) too_big: u32,
 }
@@ -145,6 +147,7 @@ impl Connection {
             interface,
             idle_since: now,
             booked_bytes: 0,
+            may_fall_back: None,
             too_big: 0,
         }
     }
@@ -168,6 +171,14 @@ impl Connection {
         match self.content.stage {
             Stage::Probing(_) => None,
             Stage::Following { client, .. } => Some(if end == client { Side::Client } else { Side::Server }),
+        }
+    }
+
+    /// The end that is the client, once there is an attempt.
+    pub(crate) const fn client(&self) -> Option<End> {
+        match self.content.stage {
+            Stage::Probing(_) => None,
+            Stage::Following { client, .. } => Some(client),
         }
     }
 

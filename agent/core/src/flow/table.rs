@@ -9,6 +9,7 @@ use super::connection::{Conclusion, Connection, Rival};
 use super::key::{End, FlowKey, PathId};
 use super::timer::{Entry, TICK, Wheel};
 use crate::decode::Segment;
+use crate::fallback::{OpenAttempts, Pair};
 use crate::observation::{IncompleteReason, PathFacts, Side};
 use crate::time::Timestamp;
 use crate::tls::machine::Machine;
@@ -136,6 +137,7 @@ pub(crate) struct Table {
     booked_bytes: usize,
     counts: TableCounts,
     settled: Vec<Settled>,
+    open: OpenAttempts,
 }
 
 /// A segment with what the table needs to know about it.
@@ -169,7 +171,13 @@ impl Table {
             booked_bytes: 0,
             counts: TableCounts::default(),
             settled: Vec::new(),
+            open: OpenAttempts::default(),
         }
+    }
+
+    /// Attempts under way that a fallback may follow.
+    pub(crate) fn open_attempts(&self) -> &OpenAttempts {
+        &self.open
     }
 
     /// Connections in the table.
@@ -285,7 +293,7 @@ impl Table {
     }
 
     fn live_segment(&mut self, at: u32, from: End, arrival: &Arrival<'_>) {
-        let Some(Place { state: State::Live(connection), .. }) = self.places.get_mut(at as usize) else {
+        let Some(Place { state: State::Live(connection), key, .. }) = self.places.get_mut(at as usize) else {
             return;
         };
         let progress = connection.machine().map(|machine| machine.last_progress());
@@ -293,6 +301,16 @@ impl Table {
         let conclusion = connection.segment(from, arrival.at, arrival.segment);
         if !begun || connection.machine().map(|machine| machine.last_progress()) != progress {
             connection.idle_since = arrival.now;
+        }
+        if connection.may_fall_back.is_none() {
+            connection.may_fall_back = connection.machine().and_then(Machine::sends_post_quantum_share);
+            if connection.may_fall_back == Some(true)
+                && let (Some(client), Some(machine)) = (connection.client(), connection.machine())
+            {
+                let start = machine.start();
+                let pair = Pair::of(key.endpoint(client), key.endpoint(client.peer()));
+                self.open.begin(pair, start);
+            }
         }
         if conclusion.is_none() {
             if !begun && connection.machine().is_some() {
@@ -321,6 +339,12 @@ impl Table {
         let State::Live(connection) = std::mem::replace(&mut place.state, State::Done) else { return };
         self.booked_bytes -= connection.booked_bytes;
         self.live -= 1;
+        if connection.may_fall_back == Some(true)
+            && let (Some(client), Some(machine)) = (connection.client(), connection.machine())
+        {
+            let pair = Pair::of(place.key.endpoint(client), place.key.endpoint(client.peer()));
+            self.open.end(pair, machine.start());
+        }
         if let Some(Conclusion::Settled(verdict)) = conclusion {
             // What settles is the packet that is being handled, even where it only freed one held back.
             let verdict = connection.explained(Verdict { at: verdict.at.max(settled_at), ..verdict });

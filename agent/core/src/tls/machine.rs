@@ -6,14 +6,18 @@
 
 use super::client_hello::{ClientHello, HelloReader, Ssl2HelloReader};
 use super::encrypted::{Encrypted, Judgement};
+use super::ja4;
 use super::legacy::{CertificateReader, KEY_EXCHANGE_PREFIX, KeyExchangeParameters};
 use super::legacy_flight::Legacy;
 use super::message::{MessageHeader, MessageReader, MessageType, Part};
 use super::record::{ContentType, Hole, Piece, RecordHeader, RecordReader};
 use super::server_hello::ServerHello;
 use super::verdict::Verdict;
+use crate::fallback::any_post_quantum;
 use crate::iana::AlertDescription;
-use crate::observation::{Alert, Evidence, Failure, FailureCause, IncompleteReason, Outcome, Phase, Side};
+use crate::observation::{
+    Alert, Evidence, Failure, FailureCause, IncompleteReason, Outcome, Phase, Protocol, Side,
+};
 use crate::time::Timestamp;
 
 /// Alerts that are listed one by one.
@@ -199,6 +203,17 @@ impl Machine {
     /// Counts further segments that brought bytes of the hello.
     pub(crate) fn count_segments(&mut self, more: u32) {
         self.opening.segments += more;
+    }
+
+    /// The JA4 fingerprint of the client, once the first hello is whole.
+    pub(crate) fn fingerprint(&self) -> Option<String> {
+        let hello = self.opening.hello.as_ref().filter(|hello| !hello.is_cut())?;
+        ja4::fingerprint(hello, Protocol::Tls)
+    }
+
+    /// Whether the first hello has a hybrid or post-quantum key share; `None` while it is not whole.
+    pub(crate) fn sends_post_quantum_share(&self) -> Option<bool> {
+        self.opening.hello.as_ref().map(|hello| any_post_quantum(hello.key_shares()))
     }
 
     /// Whether the hello took more than one segment.
