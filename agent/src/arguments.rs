@@ -103,6 +103,11 @@ pub(crate) struct Observe {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) handshake_timeout: Duration,
 
+    /// How long after a failed post-quantum attempt another of the same client, without a post-quantum key share, counts as its
+    /// fallback.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub(crate) fallback_window: Duration,
+
     /// Address or network of this host, for the vantage (client, server, transit); may be repeated.
     #[arg(long, value_name = "CIDR")]
     pub(crate) local_net: Vec<Network>,

@@ -86,6 +86,10 @@ impl Health {
         readings.add(agent::CLOCK_STEPS, Vec::new(), observer.clock_steps);
         let odd_key_shares = observer.odd_key_shares;
         readings.reason(agent::PARSE_ERRORS, attribute::REASON, "key_share_length", odd_key_shares);
+        for (reason, count) in [("negative", observer.negative_intervals), ("zero", observer.zero_intervals)]
+        {
+            readings.reason(agent::UNMEASURED, attribute::REASON, reason, count);
+        }
         readings.add(agent::OVERFLOW, Vec::new(), overflowed);
         for (result, count) in
             [("success", &self.exported), ("rejected", &self.rejected), ("failure", &self.failed)]
@@ -113,5 +117,25 @@ impl Readings {
 
     fn disposition(&mut self, disposition: &'static str, count: u64) {
         self.reason(agent::PACKETS, attribute::PACKET_DISPOSITION, disposition, count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_figure_is_exported() {
+        let coverage = Coverage { whole: 1, all: 2 };
+        let health = Health::default();
+        let interfaces = vec![("eth0".to_owned(), InterfaceCounts::default())];
+        health.report(Snapshot { coverage, interfaces, ..Snapshot::default() });
+        for reading in health.readings() {
+            assert!(
+                crate::export::self_telemetry::METRICS.contains(&reading.metric),
+                "{} is read and not exported",
+                reading.metric.name
+            );
+        }
     }
 }

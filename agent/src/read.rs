@@ -89,6 +89,7 @@ fn new_observer(arguments: &Read) -> Observer {
     Observer::new(Settings {
         limits: arguments.observe.limits(),
         local: LocalNetworks(arguments.observe.local_net.clone()),
+        fallback_window: arguments.observe.fallback_window,
         hash_seed: crate::hash_seed(),
     })
 }

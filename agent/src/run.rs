@@ -85,6 +85,7 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<ExitCode> {
     let observer = Observer::new(Settings {
         limits: arguments.observe.limits(),
         local: LocalNetworks(local),
+        fallback_window: arguments.observe.fallback_window,
         hash_seed: crate::hash_seed(),
     });
     let mut worker = Worker::new(capture, observer, records, Arc::clone(&shared));

@@ -40,6 +40,8 @@ pub const PQ_REASON: &str = "pqscope.pq.reason";
 pub const VANTAGE: &str = "pqscope.vantage";
 /// `seen`, `inferred` or `decrypted`.
 pub const EVIDENCE: &str = "pqscope.evidence";
+/// Kind of signature that a certificate chain was used with, such as `ecdsa_p256` or `ml_dsa_65`.
+pub const SIGNATURE_FAMILY: &str = "pqscope.signature.family";
 /// IANA name of an alert.
 pub const ALERT_DESCRIPTION: &str = "pqscope.alert.description";
 /// `client` or `server`.

@@ -44,6 +44,20 @@ pub mod agent {
         Kind::Histogram,
         "First byte of the ClientHello to the client's first encrypted record of completed handshakes.",
     );
+    /// The same without the round trips of the connection.
+    pub const DURATION_NET: Metric = metric(
+        "pqscope.handshake.duration_net",
+        "s",
+        Kind::Histogram,
+        "Duration of completed handshakes less the round trips that they took on their connection.",
+    );
+    /// Failed post-quantum attempts that were retried without.
+    pub const FALLBACKS: Metric = metric(
+        "pqscope.handshake.fallbacks",
+        "{handshake}",
+        Kind::Counter,
+        "Completed handshakes without a post-quantum share whose client had failed with one just before.",
+    );
     /// ClientHello to ServerHello.
     pub const SERVER_HELLO_DURATION: Metric = metric(
         "pqscope.handshake.server_hello.duration",
@@ -142,6 +156,13 @@ pub mod agent {
         "{step}",
         Kind::Counter,
         "Steps of the capture clock backwards by more than a second.",
+    );
+    /// Intervals that a clock made zero or negative.
+    pub const UNMEASURED: Metric = metric(
+        "pqscope.agent.unmeasured",
+        "{interval}",
+        Kind::Counter,
+        "Intervals that were not recorded since the capture clock made them zero or negative.",
     );
     /// Share of flows seen whole.
     pub const COVERAGE: Metric = metric(

@@ -107,6 +107,12 @@ impl Observation {
         class && self.outcome == Outcome::Completed
     }
 
+    /// The handshake's duration less the round trips that it took on its connection: one, and one for each retry.
+    pub fn duration_net(&self) -> Option<Duration> {
+        let trips = 1 + u32::from(self.hello_retry.is_some());
+        self.timing.client_encrypted?.checked_sub(self.timing.tcp_rtt? * trips)
+    }
+
     /// The best class among the groups that the client listed.
     pub fn offered_class(&self) -> Option<KeyExchangeClass> {
         best_class(self.client_hello.groups.iter().flatten().copied())

@@ -87,6 +87,10 @@ pub struct Health {
     pub clock_steps: u64,
     /// Key shares whose length is not that of their group.
     pub odd_key_shares: u64,
+    /// Intervals that the capture clock made negative: their records hold `None`.
+    pub negative_intervals: u64,
+    /// Intervals that it made zero: their records hold 0, and no histogram counts them.
+    pub zero_intervals: u64,
     /// Connections in the table.
     pub flows: usize,
     /// Bytes that unfinished handshakes hold.
@@ -235,8 +239,10 @@ impl Observer {
             return None;
         };
         let context = Context { local: &self.local, paths: &self.paths, interfaces: &self.interfaces };
-        let (observation, odd_key_shares) = context.observation(settled);
-        self.health.odd_key_shares += odd_key_shares;
+        let (observation, oddities) = context.observation(settled);
+        self.health.odd_key_shares += oddities.key_shares;
+        self.health.negative_intervals += oddities.negative_intervals;
+        self.health.zero_intervals += zero_intervals(&observation.timing);
         let mut observation = Box::new(observation);
         observation.fallback_of = self.fallbacks.retried_by(&observation);
         Some(observation)
@@ -282,6 +288,17 @@ fn failed_post_quantum(settled: &Settled) -> Option<Failed> {
     })
 }
 
+fn zero_intervals(timing: &Timing) -> u64 {
+    let all = [timing.tcp_rtt, timing.hello_retry, timing.server_hello, timing.client_encrypted];
+    all.into_iter().flatten().filter(Duration::is_zero).count() as u64
+}
+
+/// What is counted of an attempt beside its record.
+struct Oddities {
+    key_shares: u64,
+    negative_intervals: u64,
+}
+
 /// What an observation takes from beyond its connection.
 struct Context<'a> {
     local: &'a LocalNetworks,
@@ -290,8 +307,8 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The observation, and how many of its key shares had a length that is not their group's.
-    fn observation(&self, settled: Settled) -> (Observation, u64) {
+    /// The observation, and what of it is only counted.
+    fn observation(&self, settled: Settled) -> (Observation, Oddities) {
         let Settled { key, client: client_end, machine, verdict, one_sided, round_trip, interface, path } =
             settled;
         let verdict = machine.tempered(verdict, one_sided.is_some());
@@ -354,7 +371,9 @@ impl Context<'_> {
             },
             decrypted: None,
         };
-        (Observation { pq_reason: PqReason::of(&observation), ..observation }, facts.odd_key_shares)
+        let oddities =
+            Oddities { key_shares: facts.odd_key_shares, negative_intervals: facts.negative_intervals };
+        (Observation { pq_reason: PqReason::of(&observation), ..observation }, oddities)
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Metrics that are read from [`Health`].
-const METRICS: [Metric; 10] = [
+pub(crate) const METRICS: [Metric; 12] = [
     agent::PACKETS,
     agent::BYTES,
     agent::FLOWS,
@@ -19,6 +19,8 @@ const METRICS: [Metric; 10] = [
     agent::EVICTIONS,
     agent::LATE_COMPLETIONS,
     agent::CLOCK_STEPS,
+    agent::UNMEASURED,
+    agent::PARSE_ERRORS,
     agent::OVERFLOW,
     agent::EXPORT,
     agent::COVERAGE,

@@ -4,7 +4,8 @@ use super::series::Labels;
 use super::{Attributes, Value};
 use crate::iana::{AlertDescription, Group, KeyExchangeClass, ProtocolVersion};
 use crate::observation::{
-    Evidence, Failure, IncompleteReason, KeyExchange, Observation, Outcome, Protocol, Side, Vantage,
+    Evidence, Failure, IncompleteReason, KeyExchange, Observation, Outcome, PqReason, Protocol, Side,
+    SignatureFamily, Vantage,
 };
 use pqscope_telemetry::{OTHER, attribute};
 use std::borrow::Cow;
@@ -62,6 +63,7 @@ pub(super) struct HandshakeKey {
     pub(super) hello_retry: bool,
     /// `None` where the hello was not read whole.
     pub(super) client_class: Option<Arc<str>>,
+    pub(super) pq_reason: Option<PqReason>,
 }
 
 pub(super) type FailureLabel = (Value, &'static str, &'static str);
@@ -75,7 +77,22 @@ pub(super) struct HistogramKey {
     pub(super) service: Arc<str>,
     pub(super) vantage: Option<Vantage>,
     /// Of certificate chains only.
-    pub(super) evidence: Option<Evidence>,
+    pub(super) chain: Option<ChainLabel>,
+}
+
+/// What the size of a chain rests on, and what its key signs with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ChainLabel {
+    pub(super) evidence: Evidence,
+    pub(super) family: Option<SignatureFamily>,
+}
+
+/// Labels of `pqscope.path.events`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PathKey {
+    pub(super) service: Arc<str>,
+    pub(super) vantage: Option<Vantage>,
+    pub(super) event: &'static str,
 }
 
 /// Labels of `pqscope.alerts`.
@@ -129,7 +146,7 @@ impl HandshakeKey {
             key_exchange: None,
             ..common.clone()
         };
-        Self { common, outcome, failure: None, hello_retry: false, client_class: None }
+        Self { common, outcome, failure: None, hello_retry: false, client_class: None, pq_reason: None }
     }
 
     /// Whether this is such a series.
@@ -175,6 +192,9 @@ impl Labels for HandshakeKey {
             Some(GroupLabel::Overflow) => attributes.push((attribute::GROUP_NAME, OTHER.into())),
             None => {}
         }
+        if let Some(reason) = self.pq_reason {
+            attributes.push((attribute::PQ_REASON, reason.as_str().into()));
+        }
         if let Some((cause, after, by)) = &self.failure {
             attributes.push((attribute::ERROR_TYPE, cause.clone()));
             attributes.push((attribute::FAILURE_AFTER, (*after).into()));
@@ -185,14 +205,14 @@ impl Labels for HandshakeKey {
 }
 
 impl HistogramKey {
-    pub(super) fn of(common: &Common, evidence: Option<Evidence>) -> Self {
+    pub(super) fn of(common: &Common, chain: Option<ChainLabel>) -> Self {
         Self {
             protocol: common.protocol,
             version: common.version,
             class: common.class,
             service: Arc::clone(&common.service.name),
             vantage: common.vantage,
-            evidence,
+            chain,
         }
     }
 }
@@ -206,8 +226,10 @@ impl Labels for HistogramKey {
             (attribute::GROUP_CLASS, class_label(self.class)),
             (attribute::VANTAGE, vantage_label(self.vantage)),
         ];
-        if let Some(evidence) = self.evidence {
+        if let Some(ChainLabel { evidence, family }) = self.chain {
             attributes.push((attribute::EVIDENCE, evidence.as_str().into()));
+            let family = family.unwrap_or(SignatureFamily::Unknown);
+            attributes.push((attribute::SIGNATURE_FAMILY, family.as_str().into()));
         }
         attributes
     }
@@ -221,6 +243,16 @@ impl Labels for AlertKey {
             (attribute::VANTAGE, vantage_label(self.vantage)),
             (attribute::ALERT_DESCRIPTION, name),
             (attribute::ALERT_SENDER, self.sender.as_str().into()),
+        ]
+    }
+}
+
+impl Labels for PathKey {
+    fn attributes(&self) -> Attributes {
+        vec![
+            (attribute::SERVICE, self.service.to_string().into()),
+            (attribute::VANTAGE, vantage_label(self.vantage)),
+            (attribute::PATH_EVENT, self.event.into()),
         ]
     }
 }

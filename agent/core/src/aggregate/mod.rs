@@ -13,7 +13,8 @@ use crate::iana::Group;
 use crate::observation::{IncompleteReason, Observation, Outcome, Protocol, Vantage};
 use crate::time::Timestamp;
 use labels::{
-    AlertKey, Common, GroupLabel, HandshakeKey, HistogramKey, Service, failure_label, server_label,
+    AlertKey, ChainLabel, Common, GroupLabel, HandshakeKey, HistogramKey, PathKey, Service, failure_label,
+    server_label,
 };
 use pqscope_telemetry::OTHER;
 use pqscope_telemetry::metric::{Metric, agent};
@@ -108,6 +109,8 @@ pub struct Aggregate {
     /// Services with when they were last seen.
     services: BTreeMap<(Protocol, Service, Option<Vantage>), Timestamp>,
     alerts: Map<AlertKey, u64>,
+    fallbacks: Map<HandshakeKey, u64>,
+    path_events: Map<PathKey, u64>,
     incomplete: Map<IncompleteReason, u64>,
     histograms: BTreeMap<Distribution, Map<HistogramKey, ExponentialHistogram>>,
     overflowed: u64,
@@ -135,6 +138,7 @@ impl Coverage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Distribution {
     Duration,
+    DurationNet,
     ServerHello,
     RoundTrip,
     ClientHello,
@@ -143,8 +147,9 @@ enum Distribution {
 }
 
 impl Distribution {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Duration,
+        Self::DurationNet,
         Self::ServerHello,
         Self::RoundTrip,
         Self::ClientHello,
@@ -155,6 +160,7 @@ impl Distribution {
     const fn metric(self) -> Metric {
         match self {
             Self::Duration => agent::DURATION,
+            Self::DurationNet => agent::DURATION_NET,
             Self::ServerHello => agent::SERVER_HELLO_DURATION,
             Self::RoundTrip => agent::RTT,
             Self::ClientHello => agent::CLIENT_HELLO_SIZE,
@@ -163,14 +169,18 @@ impl Distribution {
         }
     }
 
-    /// What an observation adds; sizes are exact in a float.
+    /// What an observation adds; sizes are exact in a float. An interval of no length was not measured.
     #[expect(clippy::cast_precision_loss, reason = "flights are far below 2^53 bytes")]
     fn value(self, seen: &Observation) -> Option<f64> {
+        let seconds = |interval: Option<std::time::Duration>| {
+            interval.filter(|interval| !interval.is_zero()).map(|interval| interval.as_secs_f64())
+        };
         let completed = seen.outcome == Outcome::Completed;
         match self {
-            Self::Duration => seen.timing.client_encrypted.filter(|_| completed).map(|d| d.as_secs_f64()),
-            Self::ServerHello => seen.timing.server_hello.map(|d| d.as_secs_f64()),
-            Self::RoundTrip => seen.timing.tcp_rtt.map(|d| d.as_secs_f64()),
+            Self::Duration => seconds(seen.timing.client_encrypted.filter(|_| completed)),
+            Self::DurationNet => seconds(seen.duration_net().filter(|_| completed)),
+            Self::ServerHello => seconds(seen.timing.server_hello),
+            Self::RoundTrip => seconds(seen.timing.tcp_rtt),
             Self::ClientHello => seen.client_hello.length.map(f64::from),
             Self::ServerFlight => seen.server_flight.as_ref().map(|flight| flight.bytes as f64),
             Self::Chain => {
@@ -178,6 +188,17 @@ impl Distribution {
             }
         }
     }
+}
+
+/// Path trouble of an attempt, by the word of the event.
+fn path_events(seen: &Observation) -> [(&'static str, u32); 4] {
+    let path = &seen.path;
+    [
+        ("retransmission", path.retransmissions),
+        ("out_of_order", path.out_of_order),
+        ("too_big", path.too_big),
+        ("over_initial_window", u32::from(path.over_initial_window == Some(true))),
+    ]
 }
 
 impl Aggregate {
@@ -192,6 +213,8 @@ impl Aggregate {
             handshakes: Map::new(bounds.series),
             services: BTreeMap::new(),
             alerts: Map::new(bounds.series),
+            fallbacks: Map::new(bounds.series),
+            path_events: Map::new(bounds.series),
             incomplete: Map::new(bounds.series),
             histograms: Distribution::ALL.map(|kind| (kind, Map::new(bounds.series))).into(),
             overflowed: 0,
@@ -220,15 +243,21 @@ impl Aggregate {
             outcome: observation.outcome,
             failure: observation.failure.map(failure_label),
             hello_retry: observation.hello_retry.is_some(),
+            pq_reason: observation.pq_reason,
             common: common.clone(),
         };
+        if observation.fallback_of.is_some() {
+            *self.fallbacks.entry(key.clone(), self.clock).0 += 1;
+        }
         let (count, overflow) = self.handshakes.entry(key, self.clock);
         *count += 1;
         folded |= overflow;
         for (kind, map) in &mut self.histograms {
             let Some(value) = kind.value(observation) else { continue };
             let chain = observation.certificates.as_ref().filter(|_| *kind == Distribution::Chain);
-            let key = HistogramKey::of(&common, chain.map(|chain| chain.evidence));
+            let family = observation.certificate_verify.map(|verify| verify.family);
+            let chain = chain.map(|chain| ChainLabel { evidence: chain.evidence, family });
+            let key = HistogramKey::of(&common, chain);
             map.entry(key, self.clock).0.record(value);
         }
         for alert in &observation.alerts {
@@ -236,6 +265,10 @@ impl Aggregate {
             let (description, sender) = (alert.description, alert.sender);
             let key = AlertKey { service, vantage: common.vantage, description, sender };
             *self.alerts.entry(key, self.clock).0 += 1;
+        }
+        for (event, count) in path_events(observation).into_iter().filter(|(_, count)| *count > 0) {
+            let key = PathKey { service: Arc::clone(&common.service.name), vantage: common.vantage, event };
+            *self.path_events.entry(key, self.clock).0 += u64::from(count);
         }
         if let Some(reason) = observation.incomplete_reason {
             *self.incomplete.entry(reason, self.clock).0 += 1;
@@ -299,6 +332,8 @@ impl Aggregate {
         let kept = |key: &HandshakeKey| key.is_bare() && services.contains_key(&key.service());
         let retired = self.handshakes.retire(oldest, kept);
         self.alerts.retire(oldest, |_| false);
+        self.fallbacks.retire(oldest, |_| false);
+        self.path_events.retire(oldest, |_| false);
         for map in self.histograms.values_mut() {
             map.retire(oldest, |_| false);
         }
@@ -321,6 +356,8 @@ impl Aggregate {
         let counters = [
             self.handshakes.family(agent::HANDSHAKES, SeriesValue::Count),
             self.alerts.family(agent::ALERTS, SeriesValue::Count),
+            self.fallbacks.family(agent::FALLBACKS, SeriesValue::Count),
+            self.path_events.family(agent::PATH_EVENTS, SeriesValue::Count),
             self.incomplete.family(agent::INCOMPLETE, SeriesValue::Count),
         ];
         let histograms =

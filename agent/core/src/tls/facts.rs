@@ -35,6 +35,8 @@ pub(crate) struct Facts {
     pub(crate) hello_retry_after: Option<Duration>,
     pub(crate) server_hello_after: Option<Duration>,
     pub(crate) client_encrypted_after: Option<Duration>,
+    /// Intervals whose end lies before their beginning.
+    pub(crate) negative_intervals: u64,
     pub(crate) missing_bytes: u64,
     pub(crate) truncated: bool,
     /// Key shares of either side whose length is not that of their group.
@@ -121,6 +123,9 @@ impl Machine {
             Step::Encrypted(state) => state.inferred(&Offer::of(hello)),
             _ => Inferred::default(),
         };
+        let hello_retry = Interval { from: opening.complete_at, to: retry.map(|retry| retry.at) };
+        let server_hello = Interval { from: opening.complete_at, to: chosen_at };
+        let client_encrypted = Interval { from: hello.map(|_| opening.start), to: encrypted_at };
         Facts {
             start: opening.start,
             server_name: hello.and_then(ClientHello::server_name),
@@ -133,9 +138,14 @@ impl Machine {
             dhe_bits: negotiated.dhe_bits,
             key_exchange: negotiated.key_exchange,
             key_exchange_class: negotiated.class(),
-            hello_retry_after: since(retry.map(|retry| retry.at), opening.complete_at),
-            server_hello_after: since(chosen_at, opening.complete_at),
-            client_encrypted_after: since(encrypted_at, hello.map(|_| opening.start)),
+            hello_retry_after: hello_retry.length(),
+            server_hello_after: server_hello.length(),
+            client_encrypted_after: client_encrypted.length(),
+            negative_intervals: [hello_retry, server_hello, client_encrypted]
+                .into_iter()
+                .map(Interval::is_negative)
+                .map(u64::from)
+                .sum(),
             odd_key_shares: hello.map_or(0, ClientHello::odd_key_shares) as u64
                 + u64::from(negotiated.has_odd_share()),
             missing_bytes: self.missing_bytes,
@@ -183,6 +193,19 @@ impl Machine {
     }
 }
 
-fn since(late: Option<Timestamp>, early: Option<Timestamp>) -> Option<Duration> {
-    late?.since(early?)
+/// From one moment to another, as far as they are known.
+#[derive(Clone, Copy, Debug)]
+struct Interval {
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+}
+
+impl Interval {
+    fn length(self) -> Option<Duration> {
+        self.to?.since(self.from?)
+    }
+
+    fn is_negative(self) -> bool {
+        self.from.zip(self.to).is_some_and(|(from, to)| to < from)
+    }
 }
