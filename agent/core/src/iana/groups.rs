@@ -73,7 +73,6 @@ const fn row(
     GroupRow { number, name, class, shares, status, source }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the table reads better")]
 const fn shares(client: u16, server: u16) -> Option<ShareLengths> {
     Some(ShareLengths { client, server })
 }

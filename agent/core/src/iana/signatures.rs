@@ -49,7 +49,6 @@ const fn exactly(length: u16) -> Option<SignatureLengths> {
     between(length, length)
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the table reads better")]
 const fn between(low: u16, high: u16) -> Option<SignatureLengths> {
     Some(SignatureLengths { low, high })
 }
