@@ -11,6 +11,7 @@
 pub mod aggregate;
 pub mod decode;
 pub mod flow;
+mod fragments;
 pub mod histogram;
 pub mod iana;
 pub mod local;

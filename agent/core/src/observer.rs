@@ -1,8 +1,9 @@
 //! Packets in, observations out: the rooms of this crate joined.
 
-use crate::decode::{LinkType, Skip, decode};
-use crate::flow::key::{End, FlowKey, PathId, Paths};
+use crate::decode::{Decoded, LinkType, Skip, decode};
+use crate::flow::key::{End, FlowKey, Paths};
 use crate::flow::table::{Arrival, Limits, Settled, Table, TableCounts};
+use crate::fragments::Fragments;
 use crate::local::LocalNetworks;
 use crate::observation::{
     CaptureFacts, GroupFacts, Observation, PathFacts, Protocol, SCHEMA, Timing, Transport,
@@ -18,6 +19,9 @@ const REBASE: Duration = Duration::from_secs(1);
 
 /// Interfaces that are told apart.
 const MAX_INTERFACES: u16 = 4096;
+
+/// How many times over a fragmented packet may hold a fragmented packet.
+const MAX_REASSEMBLIES: u8 = 3;
 
 /// The year 2200; what claims to be later is damaged.
 const LATEST_TIME: Timestamp = Timestamp::from_nanos(7_258_118_400_000_000_000);
@@ -63,7 +67,7 @@ pub struct InterfaceId(u16);
 /// What became of the packets so far, and what else an observer has to say of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// Packets that held a segment.
+    /// Packets that held a segment, a piece of one, or a message about one.
     pub used: u64,
     /// Packets passed by, by [`Skip::index`].
     pub skipped: [u64; Skip::ALL.len()],
@@ -77,6 +81,10 @@ pub struct Health {
     pub buffered: usize,
     /// What the table gave up or found odd.
     pub table: TableCounts,
+    /// IP packets that were put together from fragments.
+    pub reassembled: u64,
+    /// Bytes that fragments of packets take that are not whole yet.
+    pub fragment_bytes: usize,
 }
 
 /// Follows every connection of a capture.
@@ -84,6 +92,7 @@ pub struct Health {
 pub struct Observer {
     local: LocalNetworks,
     table: Table,
+    fragments: Fragments,
     paths: Paths,
     order: Order,
     interfaces: Vec<Interface>,
@@ -103,6 +112,7 @@ impl Observer {
         Self {
             local: settings.local,
             table: Table::new(settings.limits, settings.hash_seed),
+            fragments: Fragments::default(),
             paths: Paths::default(),
             order: Order::new(settings.limits.bytes / 4),
             interfaces: vec![Interface { name: None, latest: Timestamp::default() }],
@@ -136,7 +146,7 @@ impl Observer {
     pub fn packet(&mut self, packet: &Packet<'_>) {
         self.health.bytes += packet.wire_length as u64;
         if packet.at > LATEST_TIME {
-            self.count_skip(Skip::Malformed);
+            self.count_skip(Skip::Malformed, 1);
             return;
         }
         let stepped_back = self.interfaces.get_mut(usize::from(packet.interface.0)).is_none_or(|interface| {
@@ -145,26 +155,49 @@ impl Observer {
             back
         });
         let now = self.clock(packet.at, stepped_back);
-        let segment = match decode(packet.link, packet.bytes, packet.wire_length) {
-            Ok(segment) => segment,
-            Err(skip) => {
-                self.count_skip(skip);
-                return;
-            }
-        };
-        let Some(path) = self.paths.number(&segment.encapsulation) else {
-            self.count_skip(Skip::TooDeep);
-            return;
-        };
-        self.health.used += 1;
-        let interface = packet.interface.0;
-        self.table.segment(&Arrival { segment: &segment, at: packet.at, now, path, interface });
-        self.collect();
+        let decoded = decode(packet.link, packet.bytes, packet.wire_length);
+        self.take(decoded, When { at: packet.at, now, interface: packet.interface.0 }, 1, 0);
     }
 
-    fn count_skip(&mut self, skip: Skip) {
+    /// Takes what was decoded from `packets` captured packets.
+    fn take(&mut self, decoded: Result<Decoded<'_>, Skip>, when: When, packets: u64, reassemblies: u8) {
+        let When { at, now, interface } = when;
+        let decoded = match decoded {
+            Ok(decoded) => decoded,
+            Err(skip) => return self.count_skip(skip, packets),
+        };
+        let encapsulation = match &decoded {
+            Decoded::Segment(segment) => &segment.encapsulation,
+            Decoded::Fragment(fragment) => &fragment.encapsulation,
+            Decoded::TooBig(quote) => &quote.encapsulation,
+        };
+        let Some(path) = self.paths.number(encapsulation) else {
+            return self.count_skip(Skip::TooDeep, packets);
+        };
+        match decoded {
+            Decoded::Segment(segment) => {
+                self.health.used += packets;
+                self.table.segment(&Arrival { segment: &segment, at, now, path, interface });
+                self.collect();
+            }
+            Decoded::TooBig(quote) => {
+                self.health.used += packets;
+                self.table.too_big(&quote, path);
+            }
+            Decoded::Fragment(_) if reassemblies == MAX_REASSEMBLIES => {
+                self.count_skip(Skip::TooDeep, packets)
+            }
+            Decoded::Fragment(fragment) => {
+                if let Some(whole) = self.fragments.add(&fragment, path, now) {
+                    self.take(whole.decode(), when, whole.pieces, reassemblies + 1);
+                }
+            }
+        }
+    }
+
+    fn count_skip(&mut self, skip: Skip, packets: u64) {
         if let Some(count) = self.health.skipped.get_mut(skip.index()) {
-            *count += 1;
+            *count += packets;
         }
     }
 
@@ -190,6 +223,7 @@ impl Observer {
         }
         self.latest = at;
         let now = at.as_nanos().saturating_add(self.ahead);
+        self.fragments.advance(now);
         self.table.advance(now);
         self.collect();
         now
@@ -197,6 +231,7 @@ impl Observer {
 
     /// Settles everything at the end of the capture. Packets may follow; they begin anew.
     pub fn finish(&mut self) {
+        self.fragments.finish();
         self.table.finish(self.latest);
         self.collect();
         self.all_due = true;
@@ -208,13 +243,22 @@ impl Observer {
             self.all_due = false;
             return None;
         };
-        let context = Context { local: &self.local, paths: &self.paths, interfaces: &self.interfaces };
+        let context = Context { local: &self.local, interfaces: &self.interfaces };
         Some(Box::new(context.observation(settled)))
     }
 
     /// Figures about the observer itself.
     pub fn health(&self) -> Health {
+        let fragments = self.fragments.counts();
+        let mut skipped = self.health.skipped;
+        for (count, of_fragments) in skipped.iter_mut().zip(fragments.skipped) {
+            *count += of_fragments;
+        }
         Health {
+            used: self.health.used + fragments.copies,
+            skipped,
+            reassembled: fragments.reassembled,
+            fragment_bytes: self.fragments.bytes(),
             flows: self.table.flows(),
             buffered: self.table.live_bytes(),
             table: self.table.counts(),
@@ -227,16 +271,25 @@ impl Observer {
     }
 }
 
+/// When and where a packet was captured.
+#[derive(Clone, Copy, Debug)]
+struct When {
+    at: Timestamp,
+    /// The table's time.
+    now: u64,
+    interface: u16,
+}
+
 /// What an observation takes from beyond its connection.
 struct Context<'a> {
     local: &'a LocalNetworks,
-    paths: &'a Paths,
     interfaces: &'a [Interface],
 }
 
 impl Context<'_> {
     fn observation(&self, settled: Settled) -> Observation {
-        let Settled { key, client: client_end, machine, verdict, one_sided, round_trip, interface } = settled;
+        let Settled { key, client: client_end, machine, verdict, one_sided, round_trip, .. } = settled;
+        let Settled { interface, tunnel, too_big, .. } = settled;
         let verdict = machine.tempered(verdict, one_sided.is_some());
         let facts = machine.into_facts();
         let (client, server) = (key.endpoint(client_end), key.endpoint(client_end.peer()));
@@ -254,11 +307,7 @@ impl Context<'_> {
                 .interfaces
                 .get(usize::from(interface))
                 .and_then(|interface| interface.name.clone()),
-            tunnel: if key.path() == PathId::default() {
-                Vec::new()
-            } else {
-                self.paths.describe(key.path())
-            },
+            tunnel: tunnel.iter().flat_map(|path| path.layers()).map(|layer| layer.to_string()).collect(),
             upgraded_from: None,
             server_name: facts.server_name,
             client_hello: facts.client_hello,
@@ -289,7 +338,7 @@ impl Context<'_> {
                 server_hello: facts.server_hello_after,
                 client_encrypted: facts.client_encrypted_after,
             },
-            path: PathFacts::default(),
+            path: PathFacts { too_big, ..PathFacts::default() },
             capture: CaptureFacts {
                 missing_bytes: facts.missing_bytes,
                 truncated: facts.truncated,

@@ -3,7 +3,7 @@
 use super::key::{End, PerEnd};
 use super::reassembly::{Event, Reassembly};
 use super::sequence::Sequence;
-use crate::decode::Segment;
+use crate::decode::{Encapsulation, Segment};
 use crate::observation::{IncompleteReason, Side};
 use crate::time::Timestamp;
 use crate::tls::detect::{self, Opening};
@@ -15,6 +15,10 @@ use std::time::Duration;
 /// Segments with something other than TLS that may pass before a connection is no longer looked at: an upgrade from
 /// plaintext, or a handshake in whose middle the capture began, shows within a few.
 const MAX_STRIKES: u8 = 32;
+
+/// How far a quoted sequence number may lie from the bytes that were delivered: a window of data under way, and some
+/// data that came after the quoted segment.
+const QUOTE_DISTANCE: u32 = 1 << 20;
 
 /// The TCP handshake's round trip.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,6 +112,10 @@ pub(crate) struct Connection {
     content: Content,
     /// A SYN for the same endpoints that nobody has answered yet.
     rival: Option<Rival>,
+    /// Messages of routers that a segment of this connection was too large.
+    too_big: u32,
+    /// What was around the first packet, if anything.
+    pub(crate) tunnel: Option<Box<Encapsulation>>,
     /// Tells a timer entry of this connection from one of an earlier connection in the same place.
     pub(crate) generation: u32,
     /// Interface that the first packet came from.
@@ -133,6 +141,8 @@ impl Connection {
                 conclusion: None,
             },
             rival: None,
+            too_big: 0,
+            tunnel: None,
             generation,
             interface,
             idle_since: now,
@@ -143,7 +153,21 @@ impl Connection {
     /// Memory that this connection takes.
     pub(crate) fn bytes(&self) -> usize {
         let machine = self.machine().map_or(0, |machine| size_of::<Machine>() + machine.heap_bytes());
-        size_of::<Self>() + machine + self.reassembly.heap_bytes()
+        let tunnel = self.tunnel.as_ref().map_or(0, |_| size_of::<Encapsulation>());
+        size_of::<Self>() + machine + tunnel + self.reassembly.heap_bytes()
+    }
+
+    /// Takes note that a router found a segment too large that `from` sent. Anyone may send such a message: one that
+    /// quotes a number far from what the end has sent counts for nothing, nor does one about an end that was never seen.
+    pub(crate) fn quoted_as_too_big(&mut self, from: End, sequence: Sequence) {
+        if self.reassembly.is_near(from, sequence, QUOTE_DISTANCE) {
+            self.too_big = self.too_big.saturating_add(1);
+        }
+    }
+
+    /// ICMP messages that quoted a segment of this connection as too large.
+    pub(crate) fn too_big(&self) -> u32 {
+        self.too_big
     }
 
     /// The machine, once there is an attempt.

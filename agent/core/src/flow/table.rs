@@ -8,7 +8,7 @@
 use super::connection::{Conclusion, Connection, Rival};
 use super::key::{End, FlowKey, PathId};
 use super::timer::{Entry, TICK, Wheel};
-use crate::decode::Segment;
+use crate::decode::{Encapsulation, Quote, Segment};
 use crate::observation::{IncompleteReason, Side};
 use crate::time::Timestamp;
 use crate::tls::machine::Machine;
@@ -79,6 +79,10 @@ pub(crate) struct Settled {
     pub(crate) one_sided: Option<Side>,
     pub(crate) round_trip: Option<Duration>,
     pub(crate) interface: u16,
+    /// What was around the connection's first packet, if anything.
+    pub(crate) tunnel: Option<Box<Encapsulation>>,
+    /// ICMP messages that quoted one of its segments as too large.
+    pub(crate) too_big: u32,
 }
 
 /// What a place holds.
@@ -226,6 +230,28 @@ impl Table {
         }
     }
 
+    /// Takes what a router says of a segment that was too large. The message may have been in another encapsulation than
+    /// the segment, as that of a router beyond the tunnel: it counts for the connection on exactly its path, or else for
+    /// the one with these endpoints in no network of its own.
+    pub(crate) fn too_big(&mut self, quote: &Quote, path: PathId) {
+        if !self.count_too_big(quote, path) && path != PathId::default() {
+            self.count_too_big(quote, PathId::default());
+        }
+    }
+
+    /// Whether a connection is under way on this path; then it takes note.
+    fn count_too_big(&mut self, quote: &Quote, path: PathId) -> bool {
+        let (key, from) = FlowKey::quoted(quote, path);
+        let hash = self.hasher.hash_one(key);
+        let places = &self.places;
+        let found =
+            self.index.find(hash, |at| places.get(*at as usize).is_some_and(|place| place.key == key));
+        let place = found.copied().and_then(|at| self.places.get_mut(at as usize));
+        let Some(Place { state: State::Live(connection), .. }) = place else { return false };
+        connection.quoted_as_too_big(from, quote.sequence);
+        true
+    }
+
     fn first_segment(&mut self, key: FlowKey, hash: u64, from: End, arrival: &Arrival<'_>) {
         if arrival.segment.rst || (arrival.segment.fin && arrival.segment.payload_length == 0) {
             // The last packets of a connection that is not known; nothing follows.
@@ -258,6 +284,8 @@ impl Table {
     fn reopen(&mut self, at: u32, from: End, arrival: &Arrival<'_>, opening: Option<Rival>) {
         self.generation = self.generation.wrapping_add(1);
         let mut connection = Box::new(Connection::new(self.generation, arrival.interface, arrival.now));
+        let encapsulation = &arrival.segment.encapsulation;
+        connection.tunnel = (!encapsulation.is_empty()).then(|| Box::new(*encapsulation));
         if let Some(rival) = opening {
             connection.opened_by(from.peer(), rival);
         }
@@ -317,7 +345,7 @@ impl Table {
     /// Settles a connection; only a mark stays.
     fn conclude(&mut self, at: u32, conclusion: Option<Conclusion>, settled_at: Timestamp) {
         let Some(place) = self.places.get_mut(at as usize) else { return };
-        let State::Live(connection) = std::mem::replace(&mut place.state, State::Done) else { return };
+        let State::Live(mut connection) = std::mem::replace(&mut place.state, State::Done) else { return };
         self.booked_bytes -= connection.booked_bytes;
         self.live -= 1;
         if let Some(Conclusion::Settled(verdict)) = conclusion {
@@ -325,6 +353,7 @@ impl Table {
             let verdict = Verdict { at: verdict.at.max(settled_at), ..verdict };
             let (one_sided, round_trip) = (connection.one_sided(), connection.round_trip());
             let (key, interface) = (place.key, connection.interface);
+            let (tunnel, too_big) = (connection.tunnel.take(), connection.too_big());
             if let Some((client, machine)) = connection.into_attempt() {
                 self.settled.push(Settled {
                     key,
@@ -334,6 +363,8 @@ impl Table {
                     one_sided,
                     round_trip,
                     interface,
+                    tunnel,
+                    too_big,
                 });
             }
         }
