@@ -105,12 +105,14 @@ pub(super) fn mpls<'a>(mut view: View<'a>, around: &mut Around) -> Outcome<'a> {
             break;
         }
     }
+    if is_ethernet(view) {
+        // Before the others: an address may begin like any of them.
+        return ethernet(view, around);
+    }
     match view.byte(0)? >> 4 {
-        4 | 6 if !is_ethernet(view) => ip(view, around),
+        4 | 6 => ip(view, around),
         // A pseudowire's control word (RFC 4385), and Ethernet after it.
         0 if view.after(4).is_ok_and(is_ethernet) => ethernet(view.after(4)?, around),
-        _ if is_ethernet(view) => ethernet(view, around),
-        4 | 6 => ip(view, around),
         _ => Err(Skip::NotIp),
     }
 }
