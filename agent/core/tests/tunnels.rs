@@ -1,6 +1,10 @@
 //! Whole handshakes in tunnels and in fragments: the same observation comes out but for `tunnel`.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at whatever it does not expect")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at whatever it does not expect"
+)]
 
 use pqscope_agent_core::decode::{LinkType, Skip};
 use pqscope_agent_core::observation::{Observation, Outcome};

@@ -57,7 +57,7 @@ fn geneve<'a>(view: View<'a>, around: &mut Around) -> Outcome<'a> {
     if head & 0xc0bf != 0 || network & 0xff != 0 {
         return Err(Skip::NotTcp);
     }
-    let options = usize::from(head >> 8 & 0x3f) * 4;
+    let options = usize::from((head >> 8) & 0x3f) * 4;
     if !(is_bridged(kind) || matches!(kind, 0x0800 | 0x86dd)) {
         return Err(Skip::NotTcp);
     }

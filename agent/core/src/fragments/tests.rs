@@ -14,7 +14,7 @@ fn tcp(content: usize) -> Vec<u8> {
 /// A piece of an IPv4 packet with this number.
 fn v4(identification: u16, offset: usize, more: bool, bytes: &[u8]) -> Vec<u8> {
     let total = u16::try_from(20 + bytes.len()).unwrap().to_be_bytes();
-    let place = (u16::try_from(offset / 8).unwrap() | u16::from(more) << 13).to_be_bytes();
+    let place = (u16::try_from(offset / 8).unwrap() | (u16::from(more) << 13)).to_be_bytes();
     let [high, low] = identification.to_be_bytes();
     let head = [0x45, 0, total[0], total[1], high, low, place[0], place[1], 64, 6, 0, 0];
     [&head[..], &[192, 0, 2, 1, 192, 0, 2, 2], bytes].concat()

@@ -257,7 +257,7 @@ fn pieces(packet: &Packet, size: usize, number: u32) -> Option<Vec<Packet>> {
 fn v4_header(whole: &[u8], length: usize, offset: u16, more: bool, number: u32) -> Option<Vec<u8>> {
     let total = u16::try_from(20 + length).ok()?.to_be_bytes();
     let identification = number.to_be_bytes();
-    let place = (offset / 8 | u16::from(more) << 13).to_be_bytes();
+    let place = ((offset / 8) | (u16::from(more) << 13)).to_be_bytes();
     let head = [whole.get(..2)?, &total, identification.get(2..)?, &place, whole.get(8..10)?].concat();
     let addresses = whole.get(12..20)?;
     let sum = checksum(&[&head, addresses]).to_be_bytes();
