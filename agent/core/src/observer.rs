@@ -1,6 +1,6 @@
 //! Packets in, observations out: the rooms of this crate joined.
 
-use crate::decode::{Decoded, LinkType, Skip, decode};
+use crate::decode::{Decoded, LinkType, Segment, Skip, decode};
 use crate::flow::key::{End, FlowKey, Paths};
 use crate::flow::table::{Arrival, Limits, Settled, Table, TableCounts};
 use crate::fragments::Fragments;
@@ -155,43 +155,45 @@ impl Observer {
             back
         });
         let now = self.clock(packet.at, stepped_back);
-        let decoded = decode(packet.link, packet.bytes, packet.wire_length);
-        self.take(decoded, When { at: packet.at, now, interface: packet.interface.0 }, 1, 0);
+        let when = When { at: packet.at, now, interface: packet.interface.0 };
+        match &decode(packet.link, packet.bytes, packet.wire_length) {
+            Ok(Decoded::Segment(segment)) => self.segment(segment, when, 1),
+            other => self.other(other, when, 1, 0),
+        }
     }
 
-    /// Takes what was decoded from `packets` captured packets.
-    fn take(&mut self, decoded: Result<Decoded<'_>, Skip>, when: When, packets: u64, reassemblies: u8) {
-        let When { at, now, interface } = when;
-        let decoded = match decoded {
-            Ok(decoded) => decoded,
-            Err(skip) => return self.count_skip(skip, packets),
-        };
-        let encapsulation = match &decoded {
-            Decoded::Segment(segment) => &segment.encapsulation,
-            Decoded::Fragment(fragment) => &fragment.encapsulation,
-            Decoded::TooBig(quote) => &quote.encapsulation,
-        };
-        let Some(path) = self.paths.number(encapsulation) else {
+    /// Takes a segment that came in this number of captured packets.
+    fn segment(&mut self, segment: &Segment<'_>, when: When, packets: u64) {
+        let Some(path) = self.paths.number(&segment.encapsulation) else {
             return self.count_skip(Skip::TooDeep, packets);
         };
+        self.health.used += packets;
+        let When { at, now, interface } = when;
+        self.table.segment(&Arrival { segment, at, now, path, interface });
+        self.collect();
+    }
+
+    /// Takes what is more than a segment, or less.
+    #[cold]
+    fn other(&mut self, decoded: &Result<Decoded<'_>, Skip>, when: When, packets: u64, reassemblies: u8) {
         match decoded {
-            Decoded::Segment(segment) => {
-                self.health.used += packets;
-                self.table.segment(&Arrival { segment: &segment, at, now, path, interface });
-                self.collect();
-            }
-            Decoded::TooBig(quote) => {
-                self.health.used += packets;
-                self.table.too_big(&quote, path);
-            }
-            Decoded::Fragment(_) if reassemblies == MAX_REASSEMBLIES => {
-                self.count_skip(Skip::TooDeep, packets)
-            }
-            Decoded::Fragment(fragment) => {
-                if let Some(whole) = self.fragments.add(&fragment, path, now) {
-                    self.take(whole.decode(), when, whole.pieces, reassemblies + 1);
+            Err(skip) => self.count_skip(*skip, packets),
+            Ok(Decoded::Segment(segment)) => self.segment(segment, when, packets),
+            Ok(Decoded::TooBig(quote)) => match self.paths.number(&quote.encapsulation) {
+                Some(path) => {
+                    self.health.used += packets;
+                    self.table.too_big(quote, path);
                 }
-            }
+                None => self.count_skip(Skip::TooDeep, packets),
+            },
+            Ok(Decoded::Fragment(fragment)) => match self.paths.number(&fragment.encapsulation) {
+                Some(path) if reassemblies < MAX_REASSEMBLIES => {
+                    if let Some(whole) = self.fragments.add(fragment, path, when.now) {
+                        self.other(&whole.decode(), when, whole.pieces, reassemblies + 1);
+                    }
+                }
+                _ => self.count_skip(Skip::TooDeep, packets),
+            },
         }
     }
 

@@ -18,7 +18,7 @@ const ERSPAN_I_AND_II: u16 = 0x88be;
 const ERSPAN_III: u16 = 0x22eb;
 const PPP: u16 = 0x880b;
 
-pub(super) fn packet<'a>(view: View<'a>, around: &mut Around) -> Outcome<'a> {
+pub(super) fn packet<'a>(view: View<'a>, around: Around) -> Outcome<'a> {
     let (flags, kind) = (view.be16(0)?, view.be16(2)?);
     match flags & VERSION {
         // Source routes (RFC 1701) are history.
@@ -28,7 +28,7 @@ pub(super) fn packet<'a>(view: View<'a>, around: &mut Around) -> Outcome<'a> {
     }
 }
 
-fn version_0<'a>(flags: u16, kind: u16, view: View<'a>, around: &mut Around) -> Outcome<'a> {
+fn version_0<'a>(flags: u16, kind: u16, view: View<'a>, mut around: Around) -> Outcome<'a> {
     let mut at = 4;
     let mut field = |is_there: bool| {
         let place = at;
@@ -59,13 +59,13 @@ fn version_0<'a>(flags: u16, kind: u16, view: View<'a>, around: &mut Around) -> 
     }
 }
 
-fn mirrored<'a>(session: u16, content: View<'a>, around: &mut Around) -> Outcome<'a> {
+fn mirrored<'a>(session: u16, content: View<'a>, mut around: Around) -> Outcome<'a> {
     around.encapsulation.push(Layer::Erspan(session))?;
     ethernet(content, around)
 }
 
 /// The key is the payload's length and the call's number. A packet without a sequence number only acknowledges.
-fn version_1<'a>(flags: u16, view: View<'a>, around: &mut Around) -> Outcome<'a> {
+fn version_1<'a>(flags: u16, view: View<'a>, mut around: Around) -> Outcome<'a> {
     if flags & SEQUENCE == 0 {
         return Err(Skip::NotTcp);
     }

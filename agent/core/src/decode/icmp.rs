@@ -30,7 +30,7 @@ pub struct Quote {
 }
 
 /// An ICMP message; all but the two kinds are passed by.
-pub(super) fn message<'a>(family: Family, view: View<'a>, around: &mut Around) -> Outcome<'a> {
+pub(super) fn message<'a>(family: Family, view: View<'a>, mut around: Around) -> Outcome<'a> {
     let (kind, code) = (view.byte(0)?, view.byte(1)?);
     let is_too_big = match family {
         Family::V4 => (kind, code) == (3, 4),
@@ -45,7 +45,7 @@ pub(super) fn message<'a>(family: Family, view: View<'a>, around: &mut Around) -
 
 /// The first eight bytes of a quoted TCP header.
 #[cold]
-pub(super) fn quote<'a>(ends: Ends, view: View<'a>, around: &Around) -> Outcome<'a> {
+pub(super) fn quote<'a>(ends: Ends, view: View<'a>, around: Around) -> Outcome<'a> {
     Ok(Decoded::TooBig(Quote {
         source: ends.source,
         destination: ends.destination,

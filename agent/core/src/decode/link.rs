@@ -1,7 +1,7 @@
 //! Link layers, and what stands between them and IP: VLAN tags, MPLS labels, PPPoE and PPP.
 
 use super::encapsulation::Layer;
-use super::network::ip;
+use super::network::{ip, ip_alone};
 use super::skip::Skip;
 use super::view::View;
 use super::{Around, Outcome};
@@ -41,19 +41,25 @@ impl LinkType {
     }
 }
 
-pub(super) fn frame<'a>(link: LinkType, view: View<'a>, around: &mut Around) -> Outcome<'a> {
-    match link {
-        LinkType::Ethernet => ethernet(view, around),
-        LinkType::LinuxSll => ether_type(view.be16(14)?, view.after(16)?, around),
-        LinkType::LinuxSll2 => ether_type(view.be16(0)?, view.after(20)?, around),
-        LinkType::Loopback => ip(view.after(4)?, around),
-        LinkType::RawIp => ip(view, around),
-        LinkType::Ppp => hdlc(view, around),
+/// A captured frame. What leads straight to IP stays on one path without calls.
+pub(super) fn frame(link: LinkType, view: View<'_>) -> Outcome<'_> {
+    let alone = Around::default();
+    let (kind, rest) = match link {
+        LinkType::Ethernet => (view.be16(12)?, view.after(14)?),
+        LinkType::LinuxSll => (view.be16(14)?, view.after(16)?),
+        LinkType::LinuxSll2 => (view.be16(0)?, view.after(20)?),
+        LinkType::Loopback => (number::IPV4, view.after(4)?),
+        LinkType::RawIp => (number::IPV4, view),
+        LinkType::Ppp => return hdlc(view, alone),
+    };
+    match kind {
+        number::IPV4 | number::IPV6 => ip_alone(rest, alone),
+        _ => between(kind, rest, alone),
     }
 }
 
 /// An Ethernet frame, from its destination address on.
-pub(super) fn ethernet<'a>(view: View<'a>, around: &mut Around) -> Outcome<'a> {
+pub(super) fn ethernet<'a>(view: View<'a>, around: Around) -> Outcome<'a> {
     ether_type(view.be16(12)?, view.after(14)?, around)
 }
 
@@ -73,7 +79,7 @@ mod number {
 }
 
 /// What an EtherType announces.
-pub(super) fn ether_type<'a>(kind: u16, view: View<'a>, around: &mut Around) -> Outcome<'a> {
+pub(super) fn ether_type<'a>(kind: u16, view: View<'a>, around: Around) -> Outcome<'a> {
     match kind {
         number::IPV4 | number::IPV6 => ip(view, around),
         _ => between(kind, view, around),
@@ -82,7 +88,7 @@ pub(super) fn ether_type<'a>(kind: u16, view: View<'a>, around: &mut Around) -> 
 
 /// What an EtherType other than IP's announces.
 #[cold]
-fn between<'a>(kind: u16, view: View<'a>, around: &mut Around) -> Outcome<'a> {
+fn between<'a>(kind: u16, view: View<'a>, mut around: Around) -> Outcome<'a> {
     match kind {
         number::VLAN | number::SERVICE_VLAN | number::OLD_SERVICE_VLAN => {
             around.encapsulation.push(Layer::Vlan(view.be16(0)? & 0x0fff))?;
@@ -96,7 +102,7 @@ fn between<'a>(kind: u16, view: View<'a>, around: &mut Around) -> Outcome<'a> {
 }
 
 /// An MPLS label stack (RFC 3032). Nothing says what stands below it; its first bits tell (RFC 4928).
-pub(super) fn mpls<'a>(mut view: View<'a>, around: &mut Around) -> Outcome<'a> {
+pub(super) fn mpls<'a>(mut view: View<'a>, mut around: Around) -> Outcome<'a> {
     loop {
         let entry = view.be32(0)?;
         around.encapsulation.push(Layer::Mpls(entry >> 12))?;
@@ -118,7 +124,7 @@ pub(super) fn mpls<'a>(mut view: View<'a>, around: &mut Around) -> Outcome<'a> {
 }
 
 /// Whether bytes read as an Ethernet frame with something in it that is followed.
-fn is_ethernet(view: View<'_>) -> bool {
+pub(super) fn is_ethernet(view: View<'_>) -> bool {
     let (Ok(kind), Ok(first)) = (view.be16(12), view.byte(14)) else { return false };
     match kind {
         number::IPV4 => first >> 4 == 4 && first & 0x0f >= 5,
@@ -132,7 +138,7 @@ fn is_ethernet(view: View<'_>) -> bool {
 }
 
 /// A packet of a PPPoE session (RFC 2516 section 4): version and type 1, code 0.
-fn pppoe<'a>(view: View<'a>, around: &mut Around) -> Outcome<'a> {
+fn pppoe<'a>(view: View<'a>, mut around: Around) -> Outcome<'a> {
     if view.be16(0)? != 0x1100 {
         return Err(Skip::NotIp);
     }
@@ -143,7 +149,7 @@ fn pppoe<'a>(view: View<'a>, around: &mut Around) -> Outcome<'a> {
 
 /// PPP with or without HDLC's address and control bytes (RFC 1662), or Cisco's framing of the same kind, which names an
 /// EtherType (RFC 1547 section 4.3.1).
-pub(super) fn hdlc<'a>(view: View<'a>, around: &mut Around) -> Outcome<'a> {
+pub(super) fn hdlc<'a>(view: View<'a>, around: Around) -> Outcome<'a> {
     match view.be16(0)? {
         0xff03 => ppp(view.after(2)?, around),
         0x0f00 | 0x8f00 => ether_type(view.be16(2)?, view.after(4)?, around),
@@ -152,7 +158,7 @@ pub(super) fn hdlc<'a>(view: View<'a>, around: &mut Around) -> Outcome<'a> {
 }
 
 /// A PPP packet from its protocol number on. An odd first byte is a number of one byte (RFC 1661 section 6.5).
-fn ppp<'a>(view: View<'a>, around: &mut Around) -> Outcome<'a> {
+fn ppp<'a>(view: View<'a>, around: Around) -> Outcome<'a> {
     let first = view.byte(0)?;
     let (protocol, content) =
         if first & 1 == 1 { (u16::from(first), view.after(1)?) } else { (view.be16(0)?, view.after(2)?) };

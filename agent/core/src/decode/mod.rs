@@ -43,7 +43,7 @@ pub enum Decoded<'a> {
 type Outcome<'a> = Result<Decoded<'a>, Skip>;
 
 /// What stands around the bytes that are being read.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Around {
     encapsulation: Encapsulation,
     /// The bytes are those of a packet that an ICMP message quotes; the quote may end anywhere.
@@ -56,7 +56,7 @@ struct Around {
 ///
 /// The reason why the frame holds nothing that can be followed.
 pub fn decode(link: LinkType, frame: &[u8], wire_length: usize) -> Result<Decoded<'_>, Skip> {
-    link::frame(link, View::new(frame, wire_length), &mut Around::default())
+    link::frame(link, View::new(frame, wire_length))
 }
 
 /// Decodes a packet that was put together from its fragments. `like` is one of them; `payload` is what stood after the
@@ -70,8 +70,8 @@ pub(crate) fn resume<'a>(
     payload: &'a [u8],
     wire_length: usize,
 ) -> Result<Decoded<'a>, Skip> {
-    let mut around = Around { encapsulation: like.encapsulation, quoted: false };
-    network::content(like.protocol, like.ends, View::new(payload, wire_length), &mut around)
+    let around = Around { encapsulation: like.encapsulation, quoted: false };
+    network::content(like.protocol, like.ends, View::new(payload, wire_length), around)
 }
 
 #[cfg(test)]

@@ -59,7 +59,13 @@ mod number {
 }
 
 /// An IP packet; its first bits tell the version.
-pub(super) fn ip<'a>(packet: View<'a>, around: &mut Around) -> Outcome<'a> {
+pub(super) fn ip<'a>(packet: View<'a>, around: Around) -> Outcome<'a> {
+    ip_alone(packet, around)
+}
+
+/// [`ip`] for packets that nothing is around, which nearly all are: within the caller, so that nothing of it costs.
+#[inline(always)]
+pub(super) fn ip_alone<'a>(packet: View<'a>, around: Around) -> Outcome<'a> {
     match packet.byte(0)? >> 4 {
         4 => ipv4(packet, around),
         6 => ipv6(packet, around),
@@ -67,7 +73,8 @@ pub(super) fn ip<'a>(packet: View<'a>, around: &mut Around) -> Outcome<'a> {
     }
 }
 
-fn ipv4<'a>(packet: View<'a>, around: &mut Around) -> Outcome<'a> {
+#[inline]
+fn ipv4<'a>(packet: View<'a>, around: Around) -> Outcome<'a> {
     let header = Ipv4HeaderSlice::from_slice(packet.bytes).map_err(|_| packet.short_or_malformed(20))?;
     let header_length = header.slice().len();
     let rest = packet.after(header_length)?;
@@ -92,7 +99,8 @@ fn ipv4<'a>(packet: View<'a>, around: &mut Around) -> Outcome<'a> {
     content(protocol, ends, rest, around)
 }
 
-fn ipv6<'a>(packet: View<'a>, around: &mut Around) -> Outcome<'a> {
+#[inline]
+fn ipv6<'a>(packet: View<'a>, around: Around) -> Outcome<'a> {
     let header = Ipv6HeaderSlice::from_slice(packet.bytes).map_err(|_| packet.short_or_malformed(40))?;
     let rest = packet.after(40)?;
     let rest = match usize::from(header.payload_length()) {
@@ -109,7 +117,8 @@ fn ipv6<'a>(packet: View<'a>, around: &mut Around) -> Outcome<'a> {
 }
 
 /// What an IP packet carries, from the end of its header on.
-pub(super) fn content<'a>(protocol: u8, ends: Ends, view: View<'a>, around: &mut Around) -> Outcome<'a> {
+#[inline]
+pub(super) fn content<'a>(protocol: u8, ends: Ends, view: View<'a>, around: Around) -> Outcome<'a> {
     match protocol {
         number::TCP => tcp::segment(ends, view, around),
         _ => other(protocol, ends, view, around),
@@ -126,7 +135,7 @@ const fn is_extension(protocol: u8, family: Family) -> bool {
 }
 
 #[cold]
-fn other<'a>(mut protocol: u8, ends: Ends, mut view: View<'a>, around: &mut Around) -> Outcome<'a> {
+fn other<'a>(mut protocol: u8, ends: Ends, mut view: View<'a>, around: Around) -> Outcome<'a> {
     // Eight extension headers are more than any real packet has.
     for _ in 0..8 {
         if !is_extension(protocol, ends.family) {
@@ -161,7 +170,7 @@ fn other<'a>(mut protocol: u8, ends: Ends, mut view: View<'a>, around: &mut Arou
     Err(Skip::TooDeep)
 }
 
-fn carried<'a>(protocol: u8, ends: Ends, view: View<'a>, around: &mut Around) -> Outcome<'a> {
+fn carried<'a>(protocol: u8, ends: Ends, view: View<'a>, around: Around) -> Outcome<'a> {
     match (protocol, ends.family) {
         (number::TCP, _) => tcp::segment(ends, view, around),
         (number::UDP, _) => udp::datagram(view, around),
@@ -177,7 +186,7 @@ fn carried<'a>(protocol: u8, ends: Ends, view: View<'a>, around: &mut Around) ->
 }
 
 /// IP in IP.
-fn within<'a>(layer: Layer, version: u8, view: View<'a>, around: &mut Around) -> Outcome<'a> {
+fn within<'a>(layer: Layer, version: u8, view: View<'a>, mut around: Around) -> Outcome<'a> {
     if view.byte(0)? >> 4 != version {
         return Err(Skip::Malformed);
     }
@@ -192,7 +201,7 @@ struct Piece {
 }
 
 #[cold]
-fn fragment<'a>(protocol: u8, ends: Ends, piece: Piece, view: View<'a>, around: &mut Around) -> Outcome<'a> {
+fn fragment<'a>(protocol: u8, ends: Ends, piece: Piece, view: View<'a>, around: Around) -> Outcome<'a> {
     if around.quoted {
         // A quote holds one piece; only the first one tells whose it is.
         return if piece.offset == 0 { content(protocol, ends, view, around) } else { Err(Skip::NotTcp) };

@@ -41,7 +41,8 @@ pub struct Segment<'a> {
 }
 
 /// The view's length is that of header and payload by the IP header.
-pub(super) fn segment<'a>(ends: Ends, view: View<'a>, around: &mut Around) -> Outcome<'a> {
+#[inline]
+pub(super) fn segment<'a>(ends: Ends, view: View<'a>, around: Around) -> Outcome<'a> {
     if around.quoted {
         return icmp::quote(ends, view, around);
     }

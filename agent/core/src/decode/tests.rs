@@ -146,14 +146,24 @@ fn what_is_no_tunnel_is_not_taken_for_one_by_its_port() {
     let quic_long: Vec<u8> = [&[0xc3, 0, 0, 0, 1, 8][..], &[7; 60]].concat();
     let quic_short: Vec<u8> = [&[0x48][..], &[0; 60]].concat();
     let echo_request = [0x32, 1, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0];
-    for port in [4789, 8472, 6081, 2152, 3544] {
+    for port in [4789, 8472, 6081, 2152, 3544, 53, 443] {
         for content in [&query[..], &quic_long, &quic_short, &echo_request, &[1, 2, 3]] {
             assert_eq!(segment(&outer(port, content)).unwrap_err(), Skip::NotTcp, "{port} {content:?}");
         }
     }
-    // A tunnel's header in a datagram to another port is nothing that could be told.
-    let inner = ethernet(0x0800, &plain());
-    assert_eq!(segment(&outer(443, &[&VXLAN_42, &inner[..]].concat())).unwrap_err(), Skip::NotTcp);
+}
+
+#[test]
+fn vxlan_and_geneve_on_another_port_are_told_by_their_frame() {
+    for inner in [ethernet(0x0800, &plain()), ethernet(0x86dd, &v6(6, &tcp()))] {
+        assert_tunnel(&outer(7789, &[&VXLAN_42, &inner[..]].concat()), &["vxlan:42"]);
+        let options = [1, 0, 0x65, 0x58, 0, 0, 7, 0, 1, 2, 3, 0];
+        assert_tunnel(&outer(7789, &[&options, &inner[..]].concat()), &["geneve:7"]);
+        // A length that does not fit, and a frame of something else.
+        for longer in [[&VXLAN_42, &inner[..], &[0; 2]].concat(), [&VXLAN_42, &inner[1..]].concat()] {
+            assert_eq!(segment(&outer(7789, &longer)).unwrap_err(), Skip::NotTcp);
+        }
+    }
 }
 
 #[test]
