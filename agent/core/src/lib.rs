@@ -12,6 +12,7 @@ pub mod aggregate;
 pub mod decode;
 mod fallback;
 pub mod flow;
+mod fragments;
 pub mod histogram;
 pub mod iana;
 pub mod local;

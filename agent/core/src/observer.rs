@@ -1,9 +1,10 @@
 //! Packets in, observations out: the rooms of this crate joined.
 
-use crate::decode::{LinkType, Skip, decode};
+use crate::decode::{Decoded, LinkType, Segment, Skip, decode};
 use crate::fallback::{Failed, Fallbacks, Pair};
-use crate::flow::key::{End, FlowKey, PathId, Paths};
+use crate::flow::key::{End, FlowKey, Paths};
 use crate::flow::table::{Arrival, Limits, Settled, Table, TableCounts};
+use crate::fragments::Fragments;
 use crate::local::LocalNetworks;
 use crate::observation::{
     CaptureFacts, GroupFacts, Observation, Outcome, PqReason, Protocol, SCHEMA, Timing, Transport,
@@ -19,6 +20,9 @@ const REBASE: Duration = Duration::from_secs(1);
 
 /// Interfaces that are told apart.
 const MAX_INTERFACES: u16 = 4096;
+
+/// How many times over a fragmented packet may hold a fragmented packet.
+const MAX_REASSEMBLIES: u8 = 3;
 
 /// The year 2200; what claims to be later is damaged.
 const LATEST_TIME: Timestamp = Timestamp::from_nanos(7_258_118_400_000_000_000);
@@ -77,7 +81,7 @@ pub struct InterfaceId(u16);
 /// What became of the packets so far, and what else an observer has to say of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// Packets that held a segment.
+    /// Packets that held a segment, a piece of one, or a message about one.
     pub used: u64,
     /// Packets passed by, by [`Skip::index`].
     pub skipped: [u64; Skip::ALL.len()],
@@ -97,6 +101,10 @@ pub struct Health {
     pub buffered: usize,
     /// What the table gave up or found odd.
     pub table: TableCounts,
+    /// IP packets that were put together from fragments.
+    pub reassembled: u64,
+    /// Bytes that fragments of packets take that are not whole yet.
+    pub fragment_bytes: usize,
 }
 
 /// Follows every connection of a capture.
@@ -104,6 +112,7 @@ pub struct Health {
 pub struct Observer {
     local: LocalNetworks,
     table: Table,
+    fragments: Fragments,
     paths: Paths,
     order: Order,
     fallbacks: Fallbacks,
@@ -124,6 +133,7 @@ impl Observer {
         Self {
             local: settings.local,
             table: Table::new(settings.limits, settings.hash_seed),
+            fragments: Fragments::default(),
             paths: Paths::default(),
             order: Order::new(settings.limits.bytes / 4),
             fallbacks: Fallbacks::new(settings.fallback_window),
@@ -158,7 +168,7 @@ impl Observer {
     pub fn packet(&mut self, packet: &Packet<'_>) {
         self.health.bytes += packet.wire_length as u64;
         if packet.at > LATEST_TIME {
-            self.count_skip(Skip::Malformed);
+            self.count_skip(Skip::Malformed, 1);
             return;
         }
         let stepped_back = self.interfaces.get_mut(usize::from(packet.interface.0)).is_none_or(|interface| {
@@ -167,26 +177,51 @@ impl Observer {
             back
         });
         let now = self.clock(packet.at, stepped_back);
-        let segment = match decode(packet.link, packet.bytes, packet.wire_length) {
-            Ok(segment) => segment,
-            Err(skip) => {
-                self.count_skip(skip);
-                return;
-            }
-        };
+        let when = When { at: packet.at, now, interface: packet.interface.0 };
+        match &decode(packet.link, packet.bytes, packet.wire_length) {
+            Ok(Decoded::Segment(segment)) => self.segment(segment, when, 1),
+            other => self.other(other, when, 1, 0),
+        }
+    }
+
+    /// Takes a segment that came in this number of captured packets.
+    fn segment(&mut self, segment: &Segment<'_>, when: When, packets: u64) {
         let Some(path) = self.paths.number(&segment.encapsulation) else {
-            self.count_skip(Skip::TooDeep);
-            return;
+            return self.count_skip(Skip::TooDeep, packets);
         };
-        self.health.used += 1;
-        let interface = packet.interface.0;
-        self.table.segment(&Arrival { segment: &segment, at: packet.at, now, path, interface });
+        self.health.used += packets;
+        let When { at, now, interface } = when;
+        self.table.segment(&Arrival { segment, at, now, path, interface });
         self.collect();
     }
 
-    fn count_skip(&mut self, skip: Skip) {
+    /// Takes what is more than a segment, or less.
+    #[cold]
+    fn other(&mut self, decoded: &Result<Decoded<'_>, Skip>, when: When, packets: u64, reassemblies: u8) {
+        match decoded {
+            Err(skip) => self.count_skip(*skip, packets),
+            Ok(Decoded::Segment(segment)) => self.segment(segment, when, packets),
+            Ok(Decoded::TooBig(quote)) => match self.paths.number(&quote.encapsulation) {
+                Some(path) => {
+                    self.health.used += packets;
+                    self.table.too_big(quote, path);
+                }
+                None => self.count_skip(Skip::TooDeep, packets),
+            },
+            Ok(Decoded::Fragment(fragment)) => match self.paths.number(&fragment.encapsulation) {
+                Some(path) if reassemblies < MAX_REASSEMBLIES => {
+                    if let Some(whole) = self.fragments.add(fragment, path, when.now) {
+                        self.other(&whole.decode(), when, whole.pieces, reassemblies + 1);
+                    }
+                }
+                _ => self.count_skip(Skip::TooDeep, packets),
+            },
+        }
+    }
+
+    fn count_skip(&mut self, skip: Skip, packets: u64) {
         if let Some(count) = self.health.skipped.get_mut(skip.index()) {
-            *count += 1;
+            *count += packets;
         }
     }
 
@@ -212,6 +247,7 @@ impl Observer {
         }
         self.latest = at;
         let now = at.as_nanos().saturating_add(self.ahead);
+        self.fragments.advance(now);
         self.table.advance(now);
         self.collect();
         now
@@ -219,6 +255,7 @@ impl Observer {
 
     /// Settles everything at the end of the capture. Packets may follow; they begin anew.
     pub fn finish(&mut self) {
+        self.fragments.finish();
         self.table.finish(self.latest);
         self.collect();
         self.all_due = true;
@@ -238,7 +275,7 @@ impl Observer {
             self.all_due = false;
             return None;
         };
-        let context = Context { local: &self.local, paths: &self.paths, interfaces: &self.interfaces };
+        let context = Context { local: &self.local, interfaces: &self.interfaces };
         let (observation, oddities) = context.observation(settled);
         self.health.odd_key_shares += oddities.key_shares;
         self.health.negative_intervals += oddities.negative_intervals;
@@ -250,7 +287,16 @@ impl Observer {
 
     /// Figures about the observer itself.
     pub fn health(&self) -> Health {
+        let fragments = self.fragments.counts();
+        let mut skipped = self.health.skipped;
+        for (count, of_fragments) in skipped.iter_mut().zip(fragments.skipped) {
+            *count += of_fragments;
+        }
         Health {
+            used: self.health.used + fragments.copies,
+            skipped,
+            reassembled: fragments.reassembled,
+            fragment_bytes: self.fragments.bytes(),
             flows: self.table.flows(),
             buffered: self.table.live_bytes(),
             table: self.table.counts(),
@@ -299,18 +345,26 @@ struct Oddities {
     negative_intervals: u64,
 }
 
+/// When and where a packet was captured.
+#[derive(Clone, Copy, Debug)]
+struct When {
+    at: Timestamp,
+    /// The table's time.
+    now: u64,
+    interface: u16,
+}
+
 /// What an observation takes from beyond its connection.
 struct Context<'a> {
     local: &'a LocalNetworks,
-    paths: &'a Paths,
     interfaces: &'a [Interface],
 }
 
 impl Context<'_> {
     /// The observation, and what of it is only counted.
     fn observation(&self, settled: Settled) -> (Observation, Oddities) {
-        let Settled { key, client: client_end, machine, verdict, one_sided, round_trip, interface, path } =
-            settled;
+        let Settled { key, client: client_end, machine, verdict, one_sided, round_trip, .. } = settled;
+        let Settled { interface, path, tunnel, .. } = settled;
         let verdict = machine.tempered(verdict, one_sided.is_some());
         let facts = machine.into_facts();
         let (client, server) = (key.endpoint(client_end), key.endpoint(client_end.peer()));
@@ -328,11 +382,7 @@ impl Context<'_> {
                 .interfaces
                 .get(usize::from(interface))
                 .and_then(|interface| interface.name.clone()),
-            tunnel: if key.path() == PathId::default() {
-                Vec::new()
-            } else {
-                self.paths.describe(key.path())
-            },
+            tunnel: tunnel.iter().flat_map(|path| path.layers()).map(|layer| layer.to_string()).collect(),
             upgraded_from: None,
             server_name: facts.server_name,
             client_hello: facts.client_hello,

@@ -33,6 +33,7 @@ impl Filter {
             (LinkType::RawIp, 12),
             (LinkType::LinuxSll, 113),
             (LinkType::LinuxSll2, 276),
+            (LinkType::Ppp, 9),
         ];
         for (link, number) in kinds {
             match program(number) {

@@ -4,7 +4,7 @@ use super::key::{End, PerEnd};
 use super::path::{Kind, Path, Stalled};
 use super::reassembly::{Event, Reassembly};
 use super::sequence::Sequence;
-use crate::decode::Segment;
+use crate::decode::{Encapsulation, Segment};
 use crate::observation::{IncompleteReason, PathFacts, Side};
 use crate::time::Timestamp;
 use crate::tls::detect::{self, Opening};
@@ -19,6 +19,9 @@ const MAX_STRIKES: u8 = 32;
 
 /// Segments that a server may send before the first acknowledgement (RFC 6928).
 const INITIAL_WINDOW: u64 = 10;
+/// How far a quoted sequence number may lie from the bytes that were delivered: a window of data under way, and some
+/// data that came after the quoted segment.
+const QUOTE_DISTANCE: u32 = 1 << 20;
 
 /// The TCP handshake's round trip.
 #[derive(Clone, Copy, Debug, Default)]
@@ -113,6 +116,10 @@ pub(crate) struct Connection {
     content: Content,
     /// A SYN for the same endpoints that nobody has answered yet.
     rival: Option<Rival>,
+    /// Messages of routers that a segment of this connection was too large.
+    too_big: u32,
+    /// What was around the first packet, if anything.
+    pub(crate) tunnel: Option<Box<Encapsulation>>,
     /// Tells a timer entry of this connection from one of an earlier connection in the same place.
     pub(crate) generation: u32,
     /// Interface that the first packet came from.
@@ -123,8 +130,6 @@ pub(crate) struct Connection {
     pub(crate) booked_bytes: usize,
     /// Its attempt is one that a fallback may follow, and the table counts it as open. `None` while that is undecided.
     pub(crate) may_fall_back: Option<bool>,
-    /// Messages of routers that a packet of this connection was too big.
-    pub(crate) too_big: u32,
 }
 
 impl Connection {
@@ -143,19 +148,29 @@ impl Connection {
                 conclusion: None,
             },
             rival: None,
+            too_big: 0,
+            tunnel: None,
             generation,
             interface,
             idle_since: now,
             booked_bytes: 0,
             may_fall_back: None,
-            too_big: 0,
         }
     }
 
     /// Memory that this connection takes.
     pub(crate) fn bytes(&self) -> usize {
         let machine = self.machine().map_or(0, |machine| size_of::<Machine>() + machine.heap_bytes());
-        size_of::<Self>() + machine + self.reassembly.heap_bytes()
+        let tunnel = self.tunnel.as_ref().map_or(0, |_| size_of::<Encapsulation>());
+        size_of::<Self>() + machine + tunnel + self.reassembly.heap_bytes()
+    }
+
+    /// Takes note that a router found a segment too large that `from` sent. Anyone may send such a message: one that
+    /// quotes a number far from what the end has sent counts for nothing, nor does one about an end that was never seen.
+    pub(crate) fn quoted_as_too_big(&mut self, from: End, sequence: Sequence) {
+        if self.reassembly.is_near(from, sequence, QUOTE_DISTANCE) {
+            self.too_big = self.too_big.saturating_add(1);
+        }
     }
 
     /// The machine, once there is an attempt.

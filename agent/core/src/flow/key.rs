@@ -1,6 +1,6 @@
 //! The name of a connection: two endpoints and what was around their packets.
 
-use crate::decode::{Address, Encapsulation, Segment};
+use crate::decode::{Address, Encapsulation, Quote, Segment};
 use crate::observation::Endpoint;
 use std::collections::HashMap;
 
@@ -43,12 +43,12 @@ impl<T> PerEnd<T> {
     }
 }
 
-/// Number of an [`Encapsulation`] that has been seen; 0 is none at all.
+/// Number of what tells connections apart in an encapsulation ([`Encapsulation::identity`]); 0 is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct PathId(pub(crate) u32);
 
 /// Both endpoints of a connection in a fixed order, so that its two directions share one key. The same endpoints
-/// inside two different tunnels are two connections.
+/// inside two networks (VLANs, VXLAN segments and the like) are two connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct FlowKey {
     low: Address,
@@ -63,6 +63,17 @@ impl FlowKey {
     pub(crate) fn of(segment: &Segment<'_>, path: PathId) -> (Self, End) {
         let source = (segment.source, segment.source_port);
         let destination = (segment.destination, segment.destination_port);
+        Self::between(source, destination, path)
+    }
+
+    /// The key of the connection that a quoted segment belongs to, and the end that sent the segment.
+    pub(crate) fn quoted(quote: &Quote, path: PathId) -> (Self, End) {
+        let source = (quote.source, quote.source_port);
+        let destination = (quote.destination, quote.destination_port);
+        Self::between(source, destination, path)
+    }
+
+    fn between(source: (Address, u16), destination: (Address, u16), path: PathId) -> (Self, End) {
         let (from, low, high) = if source <= destination {
             (End::Low, source, destination)
         } else {
@@ -84,11 +95,12 @@ impl FlowKey {
     }
 }
 
-/// The encapsulations seen so far, each under a small number.
+/// The encapsulations seen so far, by what tells connections apart in them, each under a small number.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
     numbers: HashMap<Encapsulation, PathId>,
-    seen: Vec<Encapsulation>,
+    /// The packet before mostly came the same way.
+    latest: Option<(Encapsulation, PathId)>,
 }
 
 impl Paths {
@@ -100,23 +112,29 @@ impl Paths {
         if encapsulation.is_empty() {
             return Some(PathId::default());
         }
-        if let Some(known) = self.numbers.get(encapsulation) {
-            return Some(*known);
+        if let Some((known, number)) = &self.latest
+            && known == encapsulation
+        {
+            return Some(*number);
         }
-        if self.seen.len() >= Self::MAX {
-            return None;
-        }
-        self.seen.push(*encapsulation);
-        let number = PathId(u32::try_from(self.seen.len()).ok()?);
-        self.numbers.insert(*encapsulation, number);
+        let number = self.number_of_identity(encapsulation.identity())?;
+        self.latest = Some((*encapsulation, number));
         Some(number)
     }
 
-    /// The encapsulations of a number, outside in, as text.
-    pub(crate) fn describe(&self, path: PathId) -> Vec<String> {
-        let at = (path.0 as usize).checked_sub(1);
-        let seen = at.and_then(|at| self.seen.get(at));
-        seen.map(|path| path.layers().map(|layer| layer.to_string()).collect()).unwrap_or_default()
+    fn number_of_identity(&mut self, identity: Encapsulation) -> Option<PathId> {
+        if identity.is_empty() {
+            return Some(PathId::default());
+        }
+        if let Some(known) = self.numbers.get(&identity) {
+            return Some(*known);
+        }
+        if self.numbers.len() >= Self::MAX {
+            return None;
+        }
+        let number = PathId(u32::try_from(self.numbers.len() + 1).ok()?);
+        self.numbers.insert(identity, number);
+        Some(number)
     }
 }
 

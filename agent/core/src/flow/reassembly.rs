@@ -149,6 +149,12 @@ impl Reassembly {
         }
     }
 
+    /// Whether a sequence number of an end lies within a distance of its next byte to deliver; unknown places do not.
+    pub(crate) fn is_near(&self, end: End, sequence: Sequence, distance: u32) -> bool {
+        let half = self.halves.of(end);
+        half.base != Base::Unknown && sequence.distance_from(half.next).unsigned_abs() <= distance
+    }
+
     /// Takes a segment and delivers what has come into order. `deliver` may break off, after which nothing more is
     /// delivered.
     pub(crate) fn segment(

@@ -8,7 +8,7 @@
 use super::connection::{Conclusion, Connection, Rival};
 use super::key::{End, FlowKey, PathId};
 use super::timer::{Entry, TICK, Wheel};
-use crate::decode::Segment;
+use crate::decode::{Encapsulation, Quote, Segment};
 use crate::fallback::{OpenAttempts, Pair};
 use crate::observation::{IncompleteReason, PathFacts, Side};
 use crate::time::Timestamp;
@@ -81,6 +81,8 @@ pub(crate) struct Settled {
     pub(crate) round_trip: Option<Duration>,
     pub(crate) interface: u16,
     pub(crate) path: PathFacts,
+    /// What was around the connection's first packet, if anything.
+    pub(crate) tunnel: Option<Box<Encapsulation>>,
 }
 
 /// What a place holds.
@@ -235,6 +237,28 @@ impl Table {
         }
     }
 
+    /// Takes what a router says of a segment that was too large. The message may have been in another encapsulation than
+    /// the segment, as that of a router beyond the tunnel: it counts for the connection on exactly its path, or else for
+    /// the one with these endpoints in no network of its own.
+    pub(crate) fn too_big(&mut self, quote: &Quote, path: PathId) {
+        if !self.count_too_big(quote, path) && path != PathId::default() {
+            self.count_too_big(quote, PathId::default());
+        }
+    }
+
+    /// Whether a connection is under way on this path; then it takes note.
+    fn count_too_big(&mut self, quote: &Quote, path: PathId) -> bool {
+        let (key, from) = FlowKey::quoted(quote, path);
+        let hash = self.hasher.hash_one(key);
+        let places = &self.places;
+        let found =
+            self.index.find(hash, |at| places.get(*at as usize).is_some_and(|place| place.key == key));
+        let place = found.copied().and_then(|at| self.places.get_mut(at as usize));
+        let Some(Place { state: State::Live(connection), .. }) = place else { return false };
+        connection.quoted_as_too_big(from, quote.sequence);
+        true
+    }
+
     fn first_segment(&mut self, key: FlowKey, hash: u64, from: End, arrival: &Arrival<'_>) {
         if arrival.segment.rst || (arrival.segment.fin && arrival.segment.payload_length == 0) {
             // The last packets of a connection that is not known; nothing follows.
@@ -267,6 +291,8 @@ impl Table {
     fn reopen(&mut self, at: u32, from: End, arrival: &Arrival<'_>, opening: Option<Rival>) {
         self.generation = self.generation.wrapping_add(1);
         let mut connection = Box::new(Connection::new(self.generation, arrival.interface, arrival.now));
+        let encapsulation = &arrival.segment.encapsulation;
+        connection.tunnel = (!encapsulation.is_empty()).then(|| Box::new(*encapsulation));
         if let Some(rival) = opening {
             connection.opened_by(from.peer(), rival);
         }
@@ -336,7 +362,7 @@ impl Table {
     /// Settles a connection; only a mark stays.
     fn conclude(&mut self, at: u32, conclusion: Option<Conclusion>, settled_at: Timestamp) {
         let Some(place) = self.places.get_mut(at as usize) else { return };
-        let State::Live(connection) = std::mem::replace(&mut place.state, State::Done) else { return };
+        let State::Live(mut connection) = std::mem::replace(&mut place.state, State::Done) else { return };
         self.booked_bytes -= connection.booked_bytes;
         self.live -= 1;
         if connection.may_fall_back == Some(true)
@@ -351,6 +377,7 @@ impl Table {
             let path = connection.path().unwrap_or_default();
             let (one_sided, round_trip) = (connection.one_sided(), connection.round_trip());
             let (key, interface) = (place.key, connection.interface);
+            let tunnel = connection.tunnel.take();
             if let Some((client, machine)) = connection.into_attempt() {
                 self.settled.push(Settled {
                     key,
@@ -361,6 +388,7 @@ impl Table {
                     round_trip,
                     interface,
                     path,
+                    tunnel,
                 });
             }
         }

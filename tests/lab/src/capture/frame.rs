@@ -197,7 +197,7 @@ fn directed<T>(sender: Side, client: T, server: T) -> (T, T) {
 }
 
 /// The Internet checksum (RFC 1071) over parts, of which all but the last have an even length.
-fn checksum(parts: &[&[u8]]) -> u16 {
+pub(super) fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum = 0_u32;
     for part in parts {
         for word in part.chunks(2) {

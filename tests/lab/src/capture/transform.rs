@@ -1,5 +1,8 @@
 //! Disturbances that a network or a capture can add. Each takes segments and returns others; none changes what was
-//! said, except [`without`], which takes packets out of the capture.
+//! said, except [`without`], which takes packets out of the capture. [`encapsulate`] and [`fragment`] do the like with
+//! packets.
+
+pub use super::encapsulate::{Wrapper, encapsulate, fragment};
 
 use super::wire::Segment;
 
