@@ -20,5 +20,6 @@ mod order;
 pub mod summary;
 pub mod time;
 mod tls;
+mod upgrade;
 
 pub use flow::table::{Limits, TableCounts};

@@ -236,7 +236,16 @@ struct Context<'a> {
 
 impl Context<'_> {
     fn observation(&self, settled: Settled) -> Observation {
-        let Settled { key, client: client_end, machine, verdict, one_sided, round_trip, interface } = settled;
+        let Settled {
+            key,
+            client: client_end,
+            machine,
+            verdict,
+            one_sided,
+            round_trip,
+            interface,
+            upgraded_from,
+        } = settled;
         let verdict = machine.tempered(verdict, one_sided.is_some());
         let facts = machine.into_facts();
         let (client, server) = (key.endpoint(client_end), key.endpoint(client_end.peer()));
@@ -259,7 +268,7 @@ impl Context<'_> {
             } else {
                 self.paths.describe(key.path())
             },
-            upgraded_from: None,
+            upgraded_from,
             server_name: facts.server_name,
             client_hello: facts.client_hello,
             server_groups: None,

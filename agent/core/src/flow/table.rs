@@ -7,9 +7,10 @@
 
 use super::connection::{Conclusion, Connection, Rival};
 use super::key::{End, FlowKey, PathId};
+use super::probe::Refusal;
 use super::timer::{Entry, TICK, Wheel};
 use crate::decode::Segment;
-use crate::observation::{IncompleteReason, Side};
+use crate::observation::{FailureCause, IncompleteReason, Side, UpgradedFrom};
 use crate::time::Timestamp;
 use crate::tls::machine::Machine;
 use crate::tls::verdict::Verdict;
@@ -79,6 +80,25 @@ pub(crate) struct Settled {
     pub(crate) one_sided: Option<Side>,
     pub(crate) round_trip: Option<Duration>,
     pub(crate) interface: u16,
+    pub(crate) upgraded_from: Option<UpgradedFrom>,
+}
+
+impl Settled {
+    /// An attempt that never had a hello: the server declined to go over to TLS.
+    fn refused(key: FlowKey, connection: &Connection, refusal: Refusal, settled_at: Timestamp) -> Self {
+        let machine = Machine::new(refusal.start, true);
+        let verdict = machine.declined(refusal.at.max(settled_at), FailureCause::UpgradeRefused);
+        Self {
+            key,
+            client: refusal.client,
+            machine: Box::new(machine),
+            verdict,
+            one_sided: None,
+            round_trip: connection.round_trip(),
+            interface: connection.interface,
+            upgraded_from: Some(refusal.protocol),
+        }
+    }
 }
 
 /// What a place holds.
@@ -284,7 +304,7 @@ impl Table {
     }
 
     fn live_segment(&mut self, at: u32, from: End, arrival: &Arrival<'_>) {
-        let Some(Place { state: State::Live(connection), .. }) = self.places.get_mut(at as usize) else {
+        let Some(Place { key, state: State::Live(connection), .. }) = self.places.get_mut(at as usize) else {
             return;
         };
         let progress = connection.machine().map(|machine| machine.last_progress());
@@ -292,6 +312,10 @@ impl Table {
         let conclusion = connection.segment(from, arrival.at, arrival.segment);
         if !begun || connection.machine().map(|machine| machine.last_progress()) != progress {
             connection.idle_since = arrival.now;
+        }
+        let refusal = connection.take_refusal();
+        if let Some(refusal) = refusal {
+            self.settled.push(Settled::refused(*key, connection, refusal, arrival.at));
         }
         if conclusion.is_none() {
             if !begun && connection.machine().is_some() {
@@ -317,14 +341,18 @@ impl Table {
     /// Settles a connection; only a mark stays.
     fn conclude(&mut self, at: u32, conclusion: Option<Conclusion>, settled_at: Timestamp) {
         let Some(place) = self.places.get_mut(at as usize) else { return };
-        let State::Live(connection) = std::mem::replace(&mut place.state, State::Done) else { return };
+        let State::Live(mut connection) = std::mem::replace(&mut place.state, State::Done) else { return };
         self.booked_bytes -= connection.booked_bytes;
         self.live -= 1;
+        if let Some(refusal) = connection.take_refusal() {
+            self.settled.push(Settled::refused(place.key, &connection, refusal, settled_at));
+        }
         if let Some(Conclusion::Settled(verdict)) = conclusion {
             // What settles is the packet that is being handled, even where it only freed one held back.
             let verdict = Verdict { at: verdict.at.max(settled_at), ..verdict };
             let (one_sided, round_trip) = (connection.one_sided(), connection.round_trip());
             let (key, interface) = (place.key, connection.interface);
+            let upgraded_from = connection.upgraded_from();
             if let Some((client, machine)) = connection.into_attempt() {
                 self.settled.push(Settled {
                     key,
@@ -334,6 +362,7 @@ impl Table {
                     one_sided,
                     round_trip,
                     interface,
+                    upgraded_from,
                 });
             }
         }

@@ -654,6 +654,11 @@ impl Machine {
         }
     }
 
+    /// The server declined what the client asked for before TLS, at `at`.
+    pub(crate) fn declined(&self, at: Timestamp, cause: FailureCause) -> Verdict {
+        self.failed(at, cause, Side::Server, Evidence::Seen)
+    }
+
     /// Nothing came any more until `at`.
     pub(crate) fn timed_out(&self, at: Timestamp) -> Verdict {
         if let Some(verdict) = self.closing {
