@@ -73,13 +73,12 @@ const GREETINGS: [Prefix; 5] = [
     (b"* PREAUTH", Kind::Imap),
 ];
 
-/// What clients begin with, also where the capture has missed the greeting.
-const REQUESTS: [Prefix; 19] = [
+/// What clients begin with, also where the capture has missed the greeting. STARTTLS alone would not tell SMTP from NNTP
+/// and IRC.
+const REQUESTS: [Prefix; 17] = [
     (b"EHLO ", Kind::Replies),
     (b"HELO ", Kind::Replies),
     (b"LHLO ", Kind::Replies),
-    (b"STARTTLS\r", Kind::Replies),
-    (b"STARTTLS\n", Kind::Replies),
     (b"AUTH TLS", Kind::Replies),
     (b"AUTH SSL", Kind::Replies),
     (b"STLS\r", Kind::Pop3),
