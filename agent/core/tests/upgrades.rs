@@ -76,8 +76,10 @@ fn smtp(more: &[Said]) -> Vec<Said> {
     SMTP.iter().chain(more).copied().collect()
 }
 
-/// Every protocol with an answer that agrees and one that declines, where there is one.
-fn protocols() -> Vec<(UpgradedFrom, Vec<Said>, Said, Option<&'static [u8]>)> {
+/// A protocol, what is said up to the request, the words that agree, and an answer that declines where there is one.
+type Course = (UpgradedFrom, Vec<Said>, Said, Option<&'static [u8]>);
+
+fn protocols() -> Vec<Course> {
     vec![
         (
             UpgradedFrom::Smtp,
@@ -222,7 +224,7 @@ fn eager(dialogue: &[Said], answer: &[u8]) -> Session {
     session.flights.truncate(1);
     let mut session = session.preceded_by(dialogue);
     session.flights.push(Flight { sender: S, bytes: answer.to_vec() });
-    session.flights.extend_from_slice(&plain.flights[1..]);
+    session.flights.extend(plain.flights.into_iter().skip(1));
     session
 }
 

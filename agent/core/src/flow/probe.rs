@@ -191,6 +191,9 @@ impl Probing {
         at: Timestamp,
         bytes: &'a [u8],
     ) -> Finding<'a> {
+        if self.spoken_bytes > MAX_SPOKEN_BYTES || self.spoken_segments > MAX_SPOKEN_SEGMENTS {
+            return Finding::NotTls;
+        }
         let mut rest = bytes;
         let mut begins_segment = true;
         // Every round uses bytes up, or ends a dialogue for good.
@@ -315,6 +318,7 @@ impl Probing {
         speaker: End,
         earlier: &[u8],
     ) {
+        self.spoken_segments += 1;
         let peer = *self.probes.of(speaker.peer());
         let side = |end: End| if end == client { Side::Client } else { Side::Server };
         // Too few bytes for news: they did not even tell the protocol.
@@ -348,9 +352,6 @@ impl Probing {
         if begins_segment {
             self.spoken_bytes += rest.len();
             self.spoken_segments += 1;
-            if self.spoken_bytes > MAX_SPOKEN_BYTES || self.spoken_segments > MAX_SPOKEN_SEGMENTS {
-                return Finding::NotTls;
-            }
             let unasked = match detect::opening(rest) {
                 // Whatever led to it is not in the capture.
                 Opening::ServerHello => talk.doubtful || !*known.seen.of(from.peer()),
@@ -464,5 +465,112 @@ impl Probing {
         let probe = self.probes.of_mut(from);
         *probe = probe.restarted();
         Finding::Open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BOTH_OPENED: PerEnd<bool> = PerEnd::of_both(true);
+    const KNOWN: Known = Known { seen: BOTH_OPENED, opening_seen: BOTH_OPENED };
+    const HELLO: &[u8] = &[22, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3, 1, 2, 3];
+
+    fn data<'a>(probing: &mut Probing, from: End, bytes: &'a [u8]) -> Finding<'a> {
+        probing.data(&KNOWN, from, Timestamp::default(), bytes)
+    }
+
+    fn is_open(finding: &Finding<'_>) -> bool {
+        matches!(finding, Finding::Open)
+    }
+
+    #[test]
+    fn an_unknown_protocol_is_given_up_after_a_bound() {
+        let mut probing = Probing::default();
+        for _ in 0..MAX_STRIKES {
+            assert!(is_open(&data(&mut probing, End::Low, b"GET / HTTP/1.1\r\n\r\n")));
+            assert_eq!(probing.heap_bytes(), 0);
+        }
+        assert!(matches!(data(&mut probing, End::Low, b"more"), Finding::NotTls));
+    }
+
+    #[test]
+    fn so_are_dialogues_and_headers_without_end() {
+        for (first, more) in [
+            (&b"220 ready\r\n"[..], &b"NOOP\r\n"[..]),
+            (b"PROXY TCP4 a b 1 2\r\n", b"PROXY TCP4 a b 1 2\r\n"),
+            (b"* OK\r\n", &[b'x'; 60_000]),
+        ] {
+            let mut probing = Probing::default();
+            assert!(is_open(&data(&mut probing, End::Low, first)));
+            let given_up = (0..=MAX_SPOKEN_SEGMENTS + 1)
+                .any(|_| matches!(data(&mut probing, End::High, more), Finding::NotTls));
+            assert!(given_up, "{first:?}");
+        }
+    }
+
+    #[test]
+    fn a_hello_may_begin_within_a_segment_only_where_a_protocol_says_so() {
+        let mut probing = Probing::default();
+        let bytes = [&b"PROXY TCP4 a b 1 2\r\n"[..], HELLO].concat();
+        match data(&mut probing, End::Low, &bytes) {
+            Finding::Attempt(found) => assert_eq!((found.bytes, found.segments), (HELLO, 1)),
+            other => panic!("{other:?}"),
+        }
+        let mut probing = Probing::default();
+        assert!(is_open(&data(&mut probing, End::Low, &[b"GREETINGS ", HELLO].concat())));
+        assert!(matches!(data(&mut probing, End::Low, HELLO), Finding::Attempt(_)));
+    }
+
+    /// Words that lead deep into the dialogues, and bytes that lead nowhere.
+    fn words() -> impl Strategy<Value = Vec<u8>> {
+        let known: Vec<&[u8]> = vec![
+            b"220 ready\r\n",
+            b"EHLO a\r\n",
+            b"STARTTLS\r\n",
+            b"AUTH TLS\r\n",
+            b"454 no\r\n",
+            b"DATA\r\n354 go\r\n.\r\n",
+            b"BDAT 99999999999999999999\r\n",
+            b"* OK\r\na1 STARTTLS\r\na1 OK\r\n",
+            b"a2 X {18446744073709551615}\r\n",
+            b"+OK\r\nSTLS\r\n",
+            b"<stream:stream a='>'><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
+            b"CONNECT a HTTP/1.1\r\n\r\n",
+            b"HTTP/1.1 200 ok\r\n\r\n",
+            b"PROXY TCP4 a b 1 2\r\n",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
+            b"\0\0\0\x08\x04\xd2\x16\x2f",
+            b"\x20\0\0\0\x0a8.0\0",
+            b"\x05\x01\x00",
+            b"\x05\x01\x00\x03\xffa",
+            b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0\x01\0\x08\0\x03\0\0\0",
+            b"\x30\x84\xff\xff\xff\xff\x02\x01\x01\x77",
+            b"\x16",
+        ];
+        prop_oneof![
+            proptest::sample::select(known).prop_map(<[u8]>::to_vec),
+            proptest::collection::vec(any::<u8>(), 0..40),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_or_take_much(
+            said in proptest::collection::vec((any::<bool>(), words(), any::<bool>()), 0..60)
+        ) {
+            let mut probing = Probing::default();
+            for (low, bytes, hole) in said {
+                let from = if low { End::Low } else { End::High };
+                if hole && bytes.len() > 30 {
+                    probing.hole(from, bytes.len());
+                }
+                if !is_open(&data(&mut probing, from, &bytes)) {
+                    break;
+                }
+                prop_assert!(probing.heap_bytes() <= 1024, "{}", probing.heap_bytes());
+            }
+        }
     }
 }

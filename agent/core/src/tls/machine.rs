@@ -690,7 +690,9 @@ impl Machine {
     pub(crate) fn tempered(&self, verdict: Verdict, one_sided: bool) -> Verdict {
         let stands = match (verdict.outcome, verdict.failure) {
             (Outcome::Completed, _) => true,
-            (Outcome::Failed, Some(failure)) => matches!(failure.cause, FailureCause::Alert(_)),
+            (Outcome::Failed, Some(failure)) => {
+                matches!(failure.cause, FailureCause::Alert(_) | FailureCause::UpgradeRefused)
+            }
             _ => !matches!(verdict.incomplete, Some(IncompleteReason::EndedEarly)),
         };
         let reason = if stands {
