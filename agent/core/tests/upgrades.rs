@@ -4,7 +4,7 @@
 
 use pqscope_agent_core::decode::LinkType;
 use pqscope_agent_core::observation::{
-    Evidence, FailureCause, Observation, Outcome, Party, Phase, UpgradedFrom,
+    Evidence, FailureCause, IncompleteReason, Observation, Outcome, Party, Phase, UpgradedFrom,
 };
 use pqscope_agent_core::observer::{InterfaceId, Observer, Packet, Settings};
 use pqscope_agent_core::time::Timestamp;
@@ -237,6 +237,9 @@ fn an_eager_hello_may_come_before_the_answer() {
         let seen = only(observe(&segments(&eager(&dialogue, answer))));
         assert_eq!((seen.upgraded_from, seen.outcome), (Some(name), Outcome::Completed), "{name:?}");
         assert!(seen.group.is_some() && seen.client_hello.length.is_some());
+        // A server that answers with TLS at once.
+        let seen = only(observe(&segments(&eager(&dialogue, b""))));
+        assert_eq!(seen.outcome, Outcome::Completed, "{name:?}");
         let Some(refusal) = refusal else { continue };
         let refused = eager(&dialogue, refusal).cut_after(dialogue.len() + 1, Ending::Closed(C));
         let failure = only(observe(&segments(&refused))).failure.unwrap();
@@ -379,6 +382,33 @@ fn with_a_packet_missing_nothing_else_is_concluded() {
                     assert!(seen.upgraded_from.is_none_or(|seen| seen == name));
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn blanks_between_request_and_hello_do_no_harm() {
+    let (_, dialogue) = accepted().find(|(name, _)| *name == UpgradedFrom::Xmpp).unwrap();
+    let plain = handshake();
+    let mut session = plain.clone();
+    session.flights[0].bytes.splice(0..0, *b" \r\n");
+    let seen = only(observe(&segments(&session.preceded_by(&dialogue))));
+    assert_eq!((seen.upgraded_from, seen.outcome), (Some(UpgradedFrom::Xmpp), Outcome::Completed));
+    assert_eq!(seen.client_hello, only(observe(&segments(&plain))).client_hello);
+}
+
+#[test]
+fn of_one_side_alone_nothing_is_concluded() {
+    for (name, dialogue) in accepted() {
+        let whole = segments(&handshake().preceded_by(&dialogue));
+        for side in [C, S] {
+            let half: Vec<_> = whole.iter().filter(|segment| segment.sender == side).cloned().collect();
+            let seen = observe(&half);
+            assert_eq!(seen.len(), 1, "{name:?} {side:?}");
+            let seen = only(seen);
+            assert_eq!(seen.incomplete_reason, Some(IncompleteReason::OneSided), "{name:?} {side:?}");
+            // What was said by the other side alone may leave the name open.
+            assert!(seen.upgraded_from.is_none_or(|seen| seen == name), "{name:?} {side:?}");
         }
     }
 }

@@ -263,7 +263,7 @@ impl Probing {
         }
     }
 
-    fn attempt<'a>(&mut self, opening: Opening, probe: &Probe, have: u8, bytes: &'a [u8]) -> Finding<'a> {
+    fn attempt<'a>(&self, opening: Opening, probe: &Probe, have: u8, bytes: &'a [u8]) -> Finding<'a> {
         Finding::Attempt(Found {
             opening,
             first_at: probe.first_at,
@@ -279,13 +279,19 @@ impl Probing {
 
     /// Bytes behind something unknown: only a hello that begins a segment, and is one beyond doubt, counts.
     fn late<'a>(&mut self, known: &Known, from: End, at: Timestamp, bytes: &'a [u8]) -> Finding<'a> {
-        match detect::late_opening(bytes) {
-            Opening::ClientHello => {
-                let probe = Probe { first_at: at, segments: 1, ..Probe::default() };
-                self.attempt(Opening::ClientHello, &probe, 0, bytes)
-            }
-            _ => self.strike(known, from),
-        }
+        let opening = detect::late_opening(bytes);
+        let counts = match opening {
+            Opening::ClientHello => true,
+            // The client's hello is not in the capture.
+            Opening::ServerHello => !*known.seen.of(from.peer()),
+            _ => false,
+        };
+        if counts { self.attempt_at_once(opening, at, bytes) } else { self.strike(known, from) }
+    }
+
+    fn attempt_at_once<'a>(&self, opening: Opening, at: Timestamp, bytes: &'a [u8]) -> Finding<'a> {
+        let probe = Probe { first_at: at, segments: 1, ..Probe::default() };
+        self.attempt(opening, &probe, 0, bytes)
     }
 
     /// A direction carries something unknown; the connection is watched on for a while.
@@ -352,19 +358,16 @@ impl Probing {
         if begins_segment {
             self.spoken_bytes += rest.len();
             self.spoken_segments += 1;
-            let unasked = match detect::opening(rest) {
+            let opening = detect::late_opening(rest);
+            let unasked = match opening {
+                Opening::ClientHello => talk.stand == Stand::Open && talk.dialogue.is_between_units(side),
                 // Whatever led to it is not in the capture.
                 Opening::ServerHello => talk.doubtful || !*known.seen.of(from.peer()),
-                _ => {
-                    talk.stand == Stand::Open
-                        && talk.dialogue.is_between_units(side)
-                        && detect::late_opening(rest) == Opening::ClientHello
-                }
+                _ => false,
             };
             if unasked {
-                let probe = Probe { first_at: at, segments: 1, ..Probe::default() };
                 self.after = talk.dialogue.name();
-                return self.attempt(detect::opening(rest), &probe, 0, std::mem::take(rest));
+                return self.attempt_at_once(opening, at, std::mem::take(rest));
             }
         }
         let between = talk.dialogue.is_between_units(side);

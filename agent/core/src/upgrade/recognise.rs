@@ -149,6 +149,12 @@ fn binary(bytes: &[u8], circumstances: Circumstances) -> Recognition {
                 rest.iter().zip(header).all(|(byte, wanted)| wanted.is_none_or(|wanted| wanted == *byte));
             Fields { needed: 6, fit, speaker: Side::Client, kind: Kind::Rdp }
         }
+        // What a client of MySQL asks for TLS with: capabilities, largest packet, character set, and zeros.
+        [32, 0, 0, 1, rest @ ..] => {
+            let asks = rest.get(1).is_none_or(|high| high & 0x08 != 0);
+            let fit = asks && rest.iter().skip(9).all(|byte| *byte == 0);
+            Fields { needed: 16, fit, speaker: Side::Client, kind: Kind::Mysql }
+        }
         // Length, number 0, version 10 of the protocol, and a version that begins with a digit.
         [_, rest @ ..] => {
             let plausible = |place: usize, byte: u8| match place {
@@ -217,6 +223,8 @@ mod tests {
 
     const AT_START: Circumstances = Circumstances { from_start: true, answers_unknown: false };
 
+    const MYSQL_REQUEST: &[u8] = b"\x20\0\0\x01\x05\xae\xff\x01\0\0\0\x01\xff\0\0\0\0";
+
     fn name(bytes: &[u8]) -> Option<(Option<UpgradedFrom>, Side)> {
         match recognise(bytes, AT_START) {
             Recognition::Is { dialogue, speaker } => Some((dialogue.name(), speaker)),
@@ -237,6 +245,7 @@ mod tests {
             (b"\r\n\r\n\0\r\nQUIT\n\x21", None, Side::Client),
             (b"\0\0\0\x08\x04\xd2\x16\x2f", Some(UpgradedFrom::Postgres), Side::Client),
             (b"\x4a\0\0\0\x0a8.0.36\0", Some(UpgradedFrom::Mysql), server),
+            (MYSQL_REQUEST, Some(UpgradedFrom::Mysql), Side::Client),
             (b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0", Some(UpgradedFrom::Rdp), Side::Client),
             (b"\x30\x0c\x02\x01\x01\x60\x07", Some(UpgradedFrom::Ldap), Side::Client),
             (b"\x05\x02\x00\x02", Some(UpgradedFrom::Socks), Side::Client),
