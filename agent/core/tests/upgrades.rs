@@ -8,7 +8,7 @@ use pqscope_agent_core::observation::{
 };
 use pqscope_agent_core::observer::{InterfaceId, Observer, Packet, Settings};
 use pqscope_agent_core::time::Timestamp;
-use pqscope_lab::capture::{Ending, Flight, Segment, Session, Wire, transform};
+use pqscope_lab::capture::{Ending, Flags, Flight, Segment, Session, Wire, transform};
 use pqscope_lab::plan::Side::{self, Client as C, Server as S};
 use pqscope_lab::scenario::Scenario;
 
@@ -411,4 +411,47 @@ fn of_one_side_alone_nothing_is_concluded() {
             assert!(seen.upgraded_from.is_none_or(|seen| seen == name), "{name:?} {side:?}");
         }
     }
+}
+
+#[test]
+fn where_words_are_missing_no_answer_counts_as_a_refusal() {
+    let mut session = handshake();
+    let said: [Said; 6] = [
+        (S, b"220 ready\r\n"),
+        (C, b"EHLO a\r\nNOOP\r\nNOOP\r\nSTARTTLS\r\n"),
+        (S, b"250 a\r\n"),
+        (S, b"502 what\r\n"),
+        (S, b"502 what\r\n"),
+        (S, b"220 go\r\n"),
+    ];
+    let flights = said.iter().map(|(sender, bytes)| Flight { sender: *sender, bytes: bytes.to_vec() });
+    session.flights.splice(0..0, flights);
+    let whole = segments(&session);
+    let missing = whole.iter().position(|segment| segment.payload == b"250 a\r\n").unwrap();
+    for captured in [whole.clone(), transform::without(&whole, &[missing])] {
+        let seen = only(observe(&captured));
+        assert_eq!((seen.upgraded_from, seen.outcome), (Some(UpgradedFrom::Smtp), Outcome::Completed));
+    }
+}
+
+#[test]
+fn a_server_that_agrees_and_closes_fails_the_hello_that_is_under_way() {
+    let agreed = smtp(&[(C, b"STARTTLS\r\n"), (S, b"220 go\r\n")]);
+    let hello = handshake().cut_after(1, Ending::Open).preceded_by(&agreed);
+    let mut all = segments(&hello);
+    let place = all.iter().position(|segment| segment.payload == b"220 go\r\n").unwrap();
+    let said = all[place].clone();
+    let fin = Segment {
+        sequence: said.sequence + 8,
+        flags: Flags { ack: true, fin: true, ..Flags::default() },
+        payload: Vec::new(),
+        ..said
+    };
+    all.insert(place + 1, fin);
+    let last = all.iter().rfind(|segment| segment.sender == C).unwrap().clone();
+    let sent = u32::try_from(last.payload.len()).unwrap();
+    let flags = Flags { ack: true, fin: true, ..Flags::default() };
+    all.push(Segment { sequence: last.sequence + sent, flags, payload: Vec::new(), ..last });
+    let failure = only(observe(&all)).failure.unwrap();
+    assert_eq!((failure.cause, failure.by), (FailureCause::Closed, Party::Server));
 }
