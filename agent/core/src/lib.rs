@@ -22,6 +22,7 @@ mod order;
 pub mod summary;
 pub mod time;
 mod tls;
+mod upgrade;
 pub mod x509;
 
 pub use flow::table::{Limits, TableCounts};

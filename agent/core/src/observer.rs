@@ -364,7 +364,7 @@ impl Context<'_> {
     /// The observation, and what of it is only counted.
     fn observation(&self, settled: Settled) -> (Observation, Oddities) {
         let Settled { key, client: client_end, machine, verdict, one_sided, round_trip, .. } = settled;
-        let Settled { interface, path, tunnel, .. } = settled;
+        let Settled { interface, path, tunnel, upgraded_from, .. } = settled;
         let verdict = machine.tempered(verdict, one_sided.is_some());
         let facts = machine.into_facts();
         let (client, server) = (key.endpoint(client_end), key.endpoint(client_end.peer()));
@@ -383,7 +383,7 @@ impl Context<'_> {
                 .get(usize::from(interface))
                 .and_then(|interface| interface.name.clone()),
             tunnel: tunnel.iter().flat_map(|path| path.layers()).map(|layer| layer.to_string()).collect(),
-            upgraded_from: None,
+            upgraded_from,
             server_name: facts.server_name,
             client_hello: facts.client_hello,
             server_groups: None,

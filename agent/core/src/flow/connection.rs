@@ -1,24 +1,23 @@
 //! One connection: segments in, and once it is settled, what became of its handshake.
 
-use super::key::{End, PerEnd};
+use super::key::End;
 use super::path::{Kind, Path, Stalled};
+use super::probe::{Finding, Found, Known, Probing, Refusal};
 use super::reassembly::{Event, Reassembly};
 use super::sequence::Sequence;
 use crate::decode::{Encapsulation, Segment};
-use crate::observation::{IncompleteReason, PathFacts, Side};
+use crate::observation::{FailureCause, IncompleteReason, PathFacts, Side, UpgradedFrom};
 use crate::time::Timestamp;
-use crate::tls::detect::{self, Opening};
+use crate::tls::detect::Opening;
 use crate::tls::machine::Machine;
 use crate::tls::verdict::Verdict;
+use crate::upgrade::{Dialogue, News};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// Segments with something other than TLS that may pass before a connection is no longer looked at: an upgrade from
-/// plaintext, or a handshake in whose middle the capture began, shows within a few.
-const MAX_STRIKES: u8 = 32;
-
 /// Segments that a server may send before the first acknowledgement (RFC 6928).
 const INITIAL_WINDOW: u64 = 10;
+
 /// How far a quoted sequence number may lie from the bytes that were delivered: a window of data under way, and some
 /// data that came after the quoted segment.
 const QUOTE_DISTANCE: u32 = 1 << 20;
@@ -62,25 +61,22 @@ impl RoundTrip {
     }
 }
 
-/// The first bytes of a direction, until they tell what it is.
-#[derive(Clone, Copy, Debug, Default)]
-struct Probe {
-    bytes: [u8; detect::NEEDED],
-    have: u8,
-    segments: u8,
-    first_at: Timestamp,
-    /// The direction's first bytes are not in the capture.
-    begun_before: bool,
-    /// The direction began with something other than TLS.
-    other: bool,
-}
-
 #[derive(Debug)]
 enum Stage {
     /// What the connection carries is open.
-    Probing(PerEnd<Probe>),
-    /// A TLS handshake, begun by `client`.
-    Following { client: End, machine: Box<Machine> },
+    Probing(Probing),
+    /// A TLS handshake.
+    Following(Attempt),
+}
+
+/// A TLS handshake, begun by `client`.
+#[derive(Debug)]
+struct Attempt {
+    client: End,
+    machine: Box<Machine>,
+    upgraded_from: Option<UpgradedFrom>,
+    /// An eager client's hello came before the server's answer to its request for TLS.
+    awaited: Option<Box<dyn Dialogue>>,
 }
 
 /// A SYN for the endpoints of a connection that is under way.
@@ -139,12 +135,10 @@ impl Connection {
             round_trip: RoundTrip::default(),
             path: Path::default(),
             content: Content {
-                stage: Stage::Probing(PerEnd::default()),
-                strikes: 0,
-                seen: PerEnd::default(),
-                opening_seen: PerEnd::default(),
+                stage: Stage::Probing(Probing::default()),
+                known: Known::default(),
                 ended: None,
-                missing_bytes: 0,
+                refusal: None,
                 conclusion: None,
             },
             rival: None,
@@ -160,9 +154,12 @@ impl Connection {
 
     /// Memory that this connection takes.
     pub(crate) fn bytes(&self) -> usize {
-        let machine = self.machine().map_or(0, |machine| size_of::<Machine>() + machine.heap_bytes());
+        let stage = match &self.content.stage {
+            Stage::Probing(probing) => probing.heap_bytes(),
+            Stage::Following(attempt) => attempt.heap_bytes(),
+        };
         let tunnel = self.tunnel.as_ref().map_or(0, |_| size_of::<Encapsulation>());
-        size_of::<Self>() + machine + tunnel + self.reassembly.heap_bytes()
+        size_of::<Self>() + stage + tunnel + self.reassembly.heap_bytes()
     }
 
     /// Takes note that a router found a segment too large that `from` sent. Anyone may send such a message: one that
@@ -173,28 +170,36 @@ impl Connection {
         }
     }
 
-    /// The machine, once there is an attempt.
-    pub(crate) fn machine(&self) -> Option<&Machine> {
+    fn attempt(&self) -> Option<&Attempt> {
         match &self.content.stage {
             Stage::Probing(_) => None,
-            Stage::Following { machine, .. } => Some(machine),
+            Stage::Following(attempt) => Some(attempt),
         }
+    }
+
+    /// The machine, once there is an attempt.
+    pub(crate) fn machine(&self) -> Option<&Machine> {
+        self.attempt().map(|attempt| &*attempt.machine)
+    }
+
+    /// The plaintext protocol that the attempt was upgraded from.
+    pub(crate) fn upgraded_from(&self) -> Option<UpgradedFrom> {
+        self.attempt().and_then(|attempt| attempt.upgraded_from)
+    }
+
+    /// A request for TLS that the server declined, the first of the connection, once.
+    pub(crate) fn take_refusal(&mut self) -> Option<Refusal> {
+        self.content.refusal.take()
     }
 
     /// The side of the handshake that an end is, once there is an attempt.
     pub(crate) fn side(&self, end: End) -> Option<Side> {
-        match self.content.stage {
-            Stage::Probing(_) => None,
-            Stage::Following { client, .. } => Some(if end == client { Side::Client } else { Side::Server }),
-        }
+        self.attempt().map(|attempt| attempt.side(end))
     }
 
     /// The end that is the client, once there is an attempt.
-    pub(crate) const fn client(&self) -> Option<End> {
-        match self.content.stage {
-            Stage::Probing(_) => None,
-            Stage::Following { client, .. } => Some(client),
-        }
+    pub(crate) fn client(&self) -> Option<End> {
+        self.attempt().map(|attempt| attempt.client)
     }
 
     /// Round trip of the TCP handshake.
@@ -202,14 +207,13 @@ impl Connection {
         self.round_trip.duration()
     }
 
-    /// Trouble on the path; `None` before there is an attempt.
-    pub(crate) fn path(&self) -> Option<PathFacts> {
-        let Stage::Following { client, machine } = &self.content.stage else { return None };
+    /// Trouble on the path of an attempt of `client`.
+    pub(crate) fn path(&self, client: End) -> PathFacts {
         let counts = self.path.counts();
         let mss = self.path.mss(client.peer());
-        let flight = machine.first_flight();
+        let flight = self.machine().and_then(Machine::first_flight);
         let window = mss.map(|mss| INITIAL_WINDOW * u64::from(mss));
-        Some(PathFacts {
+        PathFacts {
             retransmissions: counts.retransmissions,
             out_of_order: counts.out_of_order,
             duplicates: counts.duplicates,
@@ -218,19 +222,17 @@ impl Connection {
             over_initial_window: flight.zip(window).map(|(flight, window)| flight.bytes > window),
             flight_bytes: flight.map(|flight| flight.bytes),
             flight_segments: flight.map(|flight| flight.segments),
-        })
+        }
     }
 
     /// The verdict as the path explains it.
     pub(crate) fn explained(&self, verdict: Verdict) -> Verdict {
-        let (Stage::Following { client, machine }, Some(failure)) = (&self.content.stage, verdict.failure)
-        else {
-            return verdict;
-        };
+        let (Some(attempt), Some(failure)) = (self.attempt(), verdict.failure) else { return verdict };
+        let client = attempt.client;
         let stalled = Stalled {
-            hello_is_large: machine.hello_is_large(),
-            client_resent: self.path.resent(*client) > 0,
-            client: self.path.is_unacknowledged(*client),
+            hello_is_large: attempt.machine.hello_is_large(),
+            client_resent: self.path.resent(client) > 0,
+            client: self.path.is_unacknowledged(client),
             server: self.path.is_unacknowledged(client.peer()),
             too_big: self.too_big > 0,
         };
@@ -240,8 +242,9 @@ impl Connection {
 
     /// The only side whose packets were seen.
     pub(crate) fn one_sided(&self) -> Option<Side> {
-        let Stage::Following { client, .. } = self.content.stage else { return None };
-        match (self.content.seen.of(client), self.content.seen.of(client.peer())) {
+        let client = self.attempt()?.client;
+        let seen = &self.content.known.seen;
+        match (seen.of(client), seen.of(client.peer())) {
             (true, false) => Some(Side::Client),
             (false, true) => Some(Side::Server),
             _ => None,
@@ -252,7 +255,7 @@ impl Connection {
     pub(crate) fn into_attempt(self) -> Option<(End, Box<Machine>)> {
         match self.content.stage {
             Stage::Probing(_) => None,
-            Stage::Following { client, machine } => Some((client, machine)),
+            Stage::Following(attempt) => Some((attempt.client, attempt.machine)),
         }
     }
 
@@ -279,14 +282,14 @@ impl Connection {
     pub(crate) fn opened_by(&mut self, opener: End, rival: Rival) {
         if rival.from == opener {
             self.round_trip.syn = Some((rival.from, rival.at));
-            *self.content.seen.of_mut(opener) = true;
-            *self.content.opening_seen.of_mut(opener) = true;
+            *self.content.known.seen.of_mut(opener) = true;
+            *self.content.known.opening_seen.of_mut(opener) = true;
         }
     }
 
     /// Whether only one side was seen, or the connection has begun to close.
     pub(crate) fn is_half_open(&self) -> bool {
-        let seen = &self.content.seen;
+        let seen = &self.content.known.seen;
         !(*seen.of(End::Low) && *seen.of(End::High)) || self.content.ended.is_some()
     }
 
@@ -296,8 +299,8 @@ impl Connection {
             self.round_trip.segment(from, at, segment);
         }
         let Self { reassembly, content, .. } = self;
-        *content.seen.of_mut(from) = true;
-        *content.opening_seen.of_mut(from) |= segment.syn;
+        *content.known.seen.of_mut(from) = true;
+        *content.known.opening_seen.of_mut(from) |= segment.syn;
         let _ = reassembly.segment(from, at, segment, &mut |event| content.event(event));
         content.conclusion
     }
@@ -314,15 +317,10 @@ impl Connection {
 #[derive(Debug)]
 struct Content {
     stage: Stage,
-    strikes: u8,
-    /// Which ends a packet was seen of.
-    seen: PerEnd<bool>,
-    /// Of which ends a SYN was seen, so that their first bytes are known.
-    opening_seen: PerEnd<bool>,
+    known: Known,
     /// How one end ended the connection before anything was told of it.
     ended: Option<Early>,
-    /// Bytes that were sent before anything was told of the connection, and are not in the capture.
-    missing_bytes: u64,
+    refusal: Option<Refusal>,
     conclusion: Option<Conclusion>,
 }
 
@@ -330,14 +328,13 @@ impl Content {
     fn event(&mut self, event: Event<'_>) -> ControlFlow<()> {
         self.conclusion = match (&mut self.stage, event) {
             (Stage::Probing(_), Event::Data { from, at, bytes }) => self.probe(from, at, bytes),
-            (Stage::Probing(probes), Event::Missing { from, length, .. }) => {
-                probes.of_mut(from).begun_before = true;
-                self.missing_bytes += length as u64;
+            (Stage::Probing(probing), Event::Missing { from, length, .. }) => {
+                probing.hole(from, length);
                 None
             }
             (Stage::Probing(_), Event::Close { .. }) => self.ended_early(Early::Closed),
             (Stage::Probing(_), Event::Reset { .. }) => self.ended_early(Early::Reset),
-            (Stage::Following { client, machine }, event) => follow(*client, machine, event),
+            (Stage::Following(attempt), event) => attempt.event(event).map(Conclusion::Settled),
         };
         match self.conclusion {
             Some(_) => ControlFlow::Break(()),
@@ -348,8 +345,9 @@ impl Content {
     /// An end closed or reset before anything was told. The other end's hello may still be under way: a server that
     /// accepts and closes at once fails every handshake.
     fn ended_early(&mut self, early: Early) -> Option<Conclusion> {
-        let established = *self.opening_seen.of(End::Low) && *self.opening_seen.of(End::High);
-        if self.ended.is_some() || !established || self.strikes > 0 {
+        let established = *self.known.opening_seen.of(End::Low) && *self.known.opening_seen.of(End::High);
+        let awaits_hello = matches!(&self.stage, Stage::Probing(probing) if probing.awaits_hello());
+        if self.ended.is_some() || !established || !awaits_hello {
             return Some(Conclusion::NotTls);
         }
         self.ended = Some(early);
@@ -357,82 +355,120 @@ impl Content {
     }
 
     fn probe(&mut self, from: End, at: Timestamp, bytes: &[u8]) -> Option<Conclusion> {
-        let Stage::Probing(probes) = &mut self.stage else { return None };
-        let probe = probes.of_mut(from);
-        let earlier = usize::from(probe.have);
-        if earlier == 0 {
-            probe.first_at = at;
-        }
-        let opening = if probe.other {
-            detect::late_opening(bytes)
-        } else {
-            for (slot, byte) in probe.bytes.iter_mut().skip(earlier).zip(bytes) {
-                *slot = *byte;
-                probe.have += 1;
-            }
-            probe.segments += 1;
-            detect::opening(probe.bytes.get(..usize::from(probe.have)).unwrap_or_default())
+        let Stage::Probing(probing) = &mut self.stage else { return None };
+        let finding = probing.data(&self.known, from, at, bytes);
+        self.refusal = self.refusal.or_else(|| probing.take_refusal());
+        let found = match finding {
+            Finding::Open => return None,
+            Finding::NotTls => return Some(Conclusion::NotTls),
+            Finding::Attempt(found) => found,
         };
-        let probe = *probe;
-        let server_start_is_known = *self.opening_seen.of(from.peer());
-        let machine = match opening {
-            Opening::Undecided => return None,
-            Opening::Other => return self.strike(from),
-            Opening::ClientHello => Machine::new(probe.first_at, server_start_is_known),
-            Opening::Ssl2Hello => Machine::for_ssl2_hello(probe.first_at, server_start_is_known),
+        let missing_bytes = probing.missing_bytes;
+        let (machine, verdict) = self.begin(from, at, &found, missing_bytes);
+        let client = if found.opening == Opening::ServerHello { from.peer() } else { from };
+        let Found { upgraded_from, awaited, .. } = found;
+        self.stage = Stage::Following(Attempt { client, machine, upgraded_from, awaited });
+        verdict.map(Conclusion::Settled)
+    }
+
+    /// The machine of an attempt, with its first bytes read.
+    fn begin(
+        &self,
+        from: End,
+        at: Timestamp,
+        found: &Found<'_>,
+        missing_bytes: u64,
+    ) -> (Box<Machine>, Option<Verdict>) {
+        let Known { seen, opening_seen } = &self.known;
+        let server_start_is_known = *opening_seen.of(from.peer()) || found.in_step;
+        let (side, machine) = match found.opening {
             Opening::ServerHello => {
-                let opening_seen = *self.opening_seen.of(End::Low) || *self.opening_seen.of(End::High);
-                let reason = match (*self.seen.of(from.peer()), opening_seen) {
+                let opening_seen = *opening_seen.of(End::Low) || *opening_seen.of(End::High);
+                let reason = match (*seen.of(from.peer()), opening_seen) {
                     (false, _) => IncompleteReason::OneSided,
                     (true, true) => IncompleteReason::Gap,
                     (true, false) => IncompleteReason::BeganLate,
                 };
-                Machine::without_hello(probe.first_at, reason, self.missing_bytes)
+                (Side::Server, Machine::without_hello(found.first_at, reason, missing_bytes))
+            }
+            Opening::Ssl2Hello => {
+                (Side::Client, Machine::for_ssl2_hello(found.first_at, server_start_is_known))
+            }
+            Opening::ClientHello | Opening::Undecided | Opening::Other => {
+                (Side::Client, Machine::new(found.first_at, server_start_is_known))
             }
         };
         let mut machine = Box::new(machine);
-        let (client, side) = match opening {
-            Opening::ServerHello => (from.peer(), Side::Server),
-            _ => (from, Side::Client),
-        };
-        let begun = probe.bytes.get(..earlier).unwrap_or_default();
         let mut verdict = None;
-        if !begun.is_empty() {
+        if !found.begun().is_empty() {
             // Bytes of several earlier segments are handed over as one.
-            verdict = machine.data(side, probe.first_at, begun);
-            machine.count_segments(u32::from(probe.segments).saturating_sub(2));
+            verdict = machine.data(side, found.first_at, found.begun());
+            machine.count_segments(u32::from(found.segments).saturating_sub(2));
         }
-        let verdict = verdict.or_else(|| machine.data(side, at, bytes));
+        let verdict = verdict.or_else(|| machine.data(side, at, found.bytes));
         // The other end had ended already.
         let verdict = verdict.or_else(|| match self.ended {
             Some(Early::Reset) => Some(machine.reset(side.peer(), at)),
             Some(Early::Closed) => machine.closed(side.peer(), at),
             None => None,
         });
-        self.stage = Stage::Following { client, machine };
-        verdict.map(Conclusion::Settled)
-    }
-
-    /// A direction carries something else; the connection is watched on for a while.
-    fn strike(&mut self, from: End) -> Option<Conclusion> {
-        self.strikes += 1;
-        if let Stage::Probing(probes) = &mut self.stage {
-            let probe = probes.of_mut(from);
-            // A direction whose first bytes were missed may still show a ServerHello in its next flight.
-            let joined_late = !*self.opening_seen.of(from) || probe.begun_before;
-            *probe = Probe { begun_before: probe.begun_before, other: !joined_late, ..Probe::default() };
-        }
-        (self.strikes > MAX_STRIKES).then_some(Conclusion::NotTls)
+        (machine, verdict)
     }
 }
 
-fn follow(client: End, machine: &mut Machine, event: Event<'_>) -> Option<Conclusion> {
-    let side = |from: End| if from == client { Side::Client } else { Side::Server };
-    let verdict = match event {
-        Event::Data { from, at, bytes } => machine.data(side(from), at, bytes),
-        Event::Missing { from, at, length, truncated } => machine.missing(side(from), at, length, truncated),
-        Event::Close { from, at } => machine.closed(side(from), at),
-        Event::Reset { from, at } => Some(machine.reset(side(from), at)),
-    };
-    verdict.map(Conclusion::Settled)
+impl Attempt {
+    fn side(&self, end: End) -> Side {
+        if end == self.client { Side::Client } else { Side::Server }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let awaited = self.awaited.as_ref().map_or(0, |dialogue| size_of_val(&**dialogue));
+        size_of::<Machine>() + self.machine.heap_bytes() + awaited
+    }
+
+    fn event(&mut self, event: Event<'_>) -> Option<Verdict> {
+        match event {
+            Event::Data { from, at, mut bytes } => {
+                let side = self.side(from);
+                if side == Side::Server
+                    && let Some(verdict) = self.answer(at, &mut bytes)
+                {
+                    return Some(verdict);
+                }
+                if bytes.is_empty() { None } else { self.machine.data(side, at, bytes) }
+            }
+            Event::Missing { from, at, length, truncated } => {
+                let side = self.side(from);
+                if side == Side::Server {
+                    self.awaited = None;
+                }
+                self.machine.missing(side, at, length, truncated)
+            }
+            Event::Close { from, at } => self.machine.closed(self.side(from), at),
+            Event::Reset { from, at } => Some(self.machine.reset(self.side(from), at)),
+        }
+    }
+
+    /// Reads the server's answer to the request that came before the hello.
+    fn answer(&mut self, at: Timestamp, bytes: &mut &[u8]) -> Option<Verdict> {
+        // The types of an alert and of a handshake record begin no plaintext answer.
+        if matches!(bytes.first(), Some(21 | 22)) {
+            self.awaited = None;
+        }
+        let whole = *bytes;
+        match self.awaited.as_mut()?.next(Side::Server, bytes)? {
+            News::Accepted => {}
+            News::Refused => {
+                let cause = match &self.awaited {
+                    Some(dialogue) if dialogue.is_tunnel() => FailureCause::NotTls,
+                    _ => FailureCause::UpgradeRefused,
+                };
+                return Some(self.machine.declined(at, cause));
+            }
+            // The machine says that this is no TLS.
+            News::Asked | News::Lost => *bytes = whole,
+        }
+        self.awaited = None;
+        None
+    }
 }

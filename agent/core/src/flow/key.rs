@@ -27,6 +27,14 @@ pub(crate) struct PerEnd<T> {
     high: T,
 }
 
+#[cfg(test)]
+impl<T: Copy> PerEnd<T> {
+    /// The same value for both.
+    pub(crate) const fn of_both(value: T) -> Self {
+        Self { low: value, high: value }
+    }
+}
+
 impl<T> PerEnd<T> {
     pub(crate) const fn of(&self, end: End) -> &T {
         match end {

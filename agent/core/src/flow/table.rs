@@ -7,10 +7,11 @@
 
 use super::connection::{Conclusion, Connection, Rival};
 use super::key::{End, FlowKey, PathId};
+use super::probe::Refusal;
 use super::timer::{Entry, TICK, Wheel};
 use crate::decode::{Encapsulation, Quote, Segment};
 use crate::fallback::{OpenAttempts, Pair};
-use crate::observation::{IncompleteReason, PathFacts, Side};
+use crate::observation::{FailureCause, IncompleteReason, PathFacts, Side, UpgradedFrom};
 use crate::time::Timestamp;
 use crate::tls::machine::Machine;
 use crate::tls::verdict::Verdict;
@@ -83,6 +84,27 @@ pub(crate) struct Settled {
     pub(crate) path: PathFacts,
     /// What was around the connection's first packet, if anything.
     pub(crate) tunnel: Option<Box<Encapsulation>>,
+    pub(crate) upgraded_from: Option<UpgradedFrom>,
+}
+
+impl Settled {
+    /// An attempt that never had a hello: the server declined to go over to TLS.
+    fn refused(key: FlowKey, connection: &Connection, refusal: Refusal, settled_at: Timestamp) -> Self {
+        let machine = Machine::new(refusal.start, true);
+        let verdict = machine.declined(refusal.at.max(settled_at), FailureCause::UpgradeRefused);
+        Self {
+            key,
+            client: refusal.client,
+            machine: Box::new(machine),
+            verdict,
+            one_sided: None,
+            round_trip: connection.round_trip(),
+            interface: connection.interface,
+            path: connection.path(refusal.client),
+            tunnel: connection.tunnel.clone(),
+            upgraded_from: Some(refusal.protocol),
+        }
+    }
 }
 
 /// What a place holds.
@@ -328,6 +350,10 @@ impl Table {
         if !begun || connection.machine().map(|machine| machine.last_progress()) != progress {
             connection.idle_since = arrival.now;
         }
+        let refusal = connection.take_refusal();
+        if let Some(refusal) = refusal {
+            self.settled.push(Settled::refused(*key, connection, refusal, arrival.at));
+        }
         if connection.may_fall_back.is_none() {
             connection.may_fall_back = connection.machine().and_then(Machine::sends_post_quantum_share);
             if connection.may_fall_back == Some(true)
@@ -371,13 +397,17 @@ impl Table {
             let pair = Pair::of(place.key.endpoint(client), place.key.endpoint(client.peer()));
             self.open.end(pair, machine.start());
         }
+        if let Some(refusal) = connection.take_refusal() {
+            self.settled.push(Settled::refused(place.key, &connection, refusal, settled_at));
+        }
         if let Some(Conclusion::Settled(verdict)) = conclusion {
             // What settles is the packet that is being handled, even where it only freed one held back.
             let verdict = connection.explained(Verdict { at: verdict.at.max(settled_at), ..verdict });
-            let path = connection.path().unwrap_or_default();
+            let path = connection.client().map_or_else(PathFacts::default, |client| connection.path(client));
             let (one_sided, round_trip) = (connection.one_sided(), connection.round_trip());
             let (key, interface) = (place.key, connection.interface);
             let tunnel = connection.tunnel.take();
+            let upgraded_from = connection.upgraded_from();
             if let Some((client, machine)) = connection.into_attempt() {
                 self.settled.push(Settled {
                     key,
@@ -389,6 +419,7 @@ impl Table {
                     interface,
                     path,
                     tunnel,
+                    upgraded_from,
                 });
             }
         }

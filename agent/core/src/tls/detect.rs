@@ -61,13 +61,14 @@ fn ssl2_opening(bytes: &[u8]) -> Opening {
 /// Judges bytes that begin a segment somewhere within a connection that carried something else before: only what is a
 /// hello beyond doubt counts, since any bytes may stand there.
 pub(crate) fn late_opening(bytes: &[u8]) -> Opening {
-    let [_, _, _, high, low, kind, long, middle, short, major, ..] = *bytes else { return Opening::Other };
+    let [_, _, _, high, low, _, long, middle, short, major, ..] = *bytes else { return Opening::Other };
     let record = u32::from(u16::from_be_bytes([high, low]));
     let message = u32::from_be_bytes([0, long, middle, short]);
-    // The message fills its record, or goes on in the next.
-    let fits = message + 4 >= record && message < 1 << 16 && major == 3;
+    // The message fills its record, or goes on in the next; others may follow a ServerHello.
+    let whole = message + 4 >= record || matches!(opening(bytes), Opening::ServerHello);
+    let fits = whole && message < 1 << 16 && major == 3;
     match opening(bytes) {
-        Opening::ClientHello if fits && kind == 1 => Opening::ClientHello,
+        found @ (Opening::ClientHello | Opening::ServerHello) if fits => found,
         _ => Opening::Other,
     }
 }
@@ -117,5 +118,7 @@ mod tests {
         assert_eq!(late_opening(&[22, 3, 1, 0, 200, 1, 0, 1, 196, 3, 3]), Opening::ClientHello);
         assert_eq!(late_opening(&[22, 3, 1, 0, 200, 1, 0, 0, 90, 3, 3]), Opening::Other);
         assert_eq!(late_opening(&[22, 3, 1, 0, 200, 1]), Opening::Other);
+        assert_eq!(late_opening(&[22, 3, 3, 4, 200, 2, 0, 0, 90, 3, 3]), Opening::ServerHello);
+        assert_eq!(late_opening(&[22, 3, 3, 4, 200, 2, 0, 0, 90, 4, 3]), Opening::Other);
     }
 }

@@ -709,6 +709,11 @@ impl Machine {
         }
     }
 
+    /// The server declined what the client asked for before TLS, at `at`.
+    pub(crate) fn declined(&self, at: Timestamp, cause: FailureCause) -> Verdict {
+        self.failed(at, cause, Side::Server, Evidence::Seen)
+    }
+
     /// Nothing came any more until `at`.
     pub(crate) fn timed_out(&self, at: Timestamp) -> Verdict {
         if let Some(verdict) = self.closing {
@@ -740,7 +745,9 @@ impl Machine {
     pub(crate) fn tempered(&self, verdict: Verdict, one_sided: bool) -> Verdict {
         let stands = match (verdict.outcome, verdict.failure) {
             (Outcome::Completed, _) => true,
-            (Outcome::Failed, Some(failure)) => matches!(failure.cause, FailureCause::Alert(_)),
+            (Outcome::Failed, Some(failure)) => {
+                matches!(failure.cause, FailureCause::Alert(_) | FailureCause::UpgradeRefused)
+            }
             _ => !matches!(verdict.incomplete, Some(IncompleteReason::EndedEarly)),
         };
         let reason = if stands {

@@ -127,6 +127,22 @@ impl Session {
         self
     }
 
+    /// The same behind a dialogue in the clear. What one side says in one go stands in one flight, so that a dialogue
+    /// that ends with the client's words shares a segment with the hello.
+    #[must_use]
+    pub fn preceded_by(mut self, dialogue: &[(Side, &[u8])]) -> Self {
+        let spoken = dialogue.iter().map(|(sender, said)| Flight { sender: *sender, bytes: said.to_vec() });
+        let mut flights: Vec<Flight> = Vec::new();
+        for flight in spoken.chain(self.flights) {
+            match flights.last_mut() {
+                Some(last) if last.sender == flight.sender => last.bytes.extend_from_slice(&flight.bytes),
+                _ => flights.push(flight),
+            }
+        }
+        self.flights = flights;
+        self
+    }
+
     /// The same with each flight's last bytes missing, as if the sender had stopped in the middle of its last flight.
     #[must_use]
     pub fn without_last_bytes(mut self, count: usize) -> Self {
@@ -298,6 +314,16 @@ mod tests {
         assert_eq!((last.sender, last.bytes[0]), (Side::Server, 21), "an alert record in the clear");
         let distrust = session(Scenario::UnknownCa);
         assert_eq!(distrust.alert, Some((Side::Client, "unknown_ca".to_owned())));
+    }
+
+    #[test]
+    fn words_in_the_clear_come_first() {
+        let plain = session(Scenario::X25519);
+        let hello = plain.flights[0].bytes.clone();
+        let said = [(Side::Server, &b"ready"[..]), (Side::Client, b"go ")];
+        let flights = plain.preceded_by(&said).flights;
+        assert_eq!(flights[0], Flight { sender: Side::Server, bytes: b"ready".to_vec() });
+        assert_eq!(flights[1].bytes, [&b"go "[..], &hello].concat());
     }
 
     #[test]
