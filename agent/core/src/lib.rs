@@ -22,3 +22,4 @@ pub mod time;
 mod tls;
 
 pub use flow::table::{Limits, TableCounts};
+pub use tls::decrypt::key_log::{KeyLogCounts, KeyLogError, MAX_LINE as MAX_KEY_LOG_LINE};

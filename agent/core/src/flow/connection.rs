@@ -6,6 +6,7 @@ use super::sequence::Sequence;
 use crate::decode::Segment;
 use crate::observation::{IncompleteReason, Side};
 use crate::time::Timestamp;
+use crate::tls::decrypt::key_log::SharedKeyLog;
 use crate::tls::detect::{self, Opening};
 use crate::tls::machine::Machine;
 use crate::tls::verdict::Verdict;
@@ -119,7 +120,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(generation: u32, interface: u16, now: u64) -> Self {
+    pub(crate) fn new(generation: u32, interface: u16, now: u64, key_log: Option<SharedKeyLog>) -> Self {
         Self {
             reassembly: Reassembly::default(),
             round_trip: RoundTrip::default(),
@@ -131,6 +132,7 @@ impl Connection {
                 ended: None,
                 missing_bytes: 0,
                 conclusion: None,
+                key_log,
             },
             rival: None,
             generation,
@@ -251,6 +253,8 @@ struct Content {
     /// Bytes that were sent before anything was told of the connection, and are not in the capture.
     missing_bytes: u64,
     conclusion: Option<Conclusion>,
+    /// Where the secrets of an attempt are looked for.
+    key_log: Option<SharedKeyLog>,
 }
 
 impl Content {
@@ -317,7 +321,7 @@ impl Content {
                 Machine::without_hello(probe.first_at, reason, self.missing_bytes)
             }
         };
-        let mut machine = Box::new(machine);
+        let mut machine = Box::new(machine.with_key_log(self.key_log.take()));
         let (client, side) = match opening {
             Opening::ServerHello => (from.peer(), Side::Server),
             _ => (from, Side::Client),

@@ -11,6 +11,7 @@ use super::timer::{Entry, TICK, Wheel};
 use crate::decode::Segment;
 use crate::observation::{IncompleteReason, Side};
 use crate::time::Timestamp;
+use crate::tls::decrypt::key_log::SharedKeyLog;
 use crate::tls::machine::Machine;
 use crate::tls::verdict::Verdict;
 use foldhash::fast::FixedState;
@@ -135,6 +136,8 @@ pub(crate) struct Table {
     booked_bytes: usize,
     counts: TableCounts,
     settled: Vec<Settled>,
+    /// Where the secrets of attempts are looked for.
+    key_log: Option<SharedKeyLog>,
 }
 
 /// A segment with what the table needs to know about it.
@@ -168,7 +171,13 @@ impl Table {
             booked_bytes: 0,
             counts: TableCounts::default(),
             settled: Vec::new(),
+            key_log: None,
         }
+    }
+
+    /// The same with a key log for the secrets of attempts.
+    pub(crate) fn with_key_log(self, key_log: Option<SharedKeyLog>) -> Self {
+        Self { key_log, ..self }
     }
 
     /// Connections in the table.
@@ -257,7 +266,9 @@ impl Table {
     /// Begins to follow a connection in a place, and gives it its first segment; `opening` is a SYN that came before.
     fn reopen(&mut self, at: u32, from: End, arrival: &Arrival<'_>, opening: Option<Rival>) {
         self.generation = self.generation.wrapping_add(1);
-        let mut connection = Box::new(Connection::new(self.generation, arrival.interface, arrival.now));
+        let (generation, interface) = (self.generation, arrival.interface);
+        let mut connection =
+            Box::new(Connection::new(generation, interface, arrival.now, self.key_log.clone()));
         if let Some(rival) = opening {
             connection.opened_by(from.peer(), rival);
         }
@@ -544,7 +555,8 @@ impl Table {
         }
         let (limits, seed) = (self.limits, self.hasher.clone());
         let (counts, settled) = (self.counts, std::mem::take(&mut self.settled));
-        *self = Self { hasher: seed, counts, settled, generation: self.generation, ..Self::new(limits, 0) };
+        let (generation, key_log) = (self.generation, self.key_log.take());
+        *self = Self { hasher: seed, counts, settled, generation, key_log, ..Self::new(limits, 0) };
     }
 }
 

@@ -5,7 +5,10 @@ use super::legacy::KeyExchangeParameters;
 use super::machine::{Machine, Step};
 use super::server_hello::ServerHello;
 use crate::iana::{CipherSuite, Group, KeyExchangeClass, ProtocolVersion};
-use crate::observation::{Alert, Certificates, ClientHelloFacts, HelloRetry, KeyExchange, ServerFlight};
+use crate::observation::{
+    Alert, CertificateVerify, Certificates, ClientHelloFacts, Decrypted, HelloRetry, KeyExchange,
+    ServerFlight,
+};
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ pub(crate) struct Facts {
     pub(crate) key_exchange_class: Option<KeyExchangeClass>,
     pub(crate) certificates: Option<Certificates>,
     pub(crate) client_certificates: Option<Certificates>,
+    pub(crate) certificate_verify: Option<CertificateVerify>,
     pub(crate) server_flight: Option<ServerFlight>,
     pub(crate) alerts: Vec<Alert>,
     pub(crate) hello_retry_after: Option<Duration>,
@@ -32,6 +36,7 @@ pub(crate) struct Facts {
     pub(crate) client_encrypted_after: Option<Duration>,
     pub(crate) missing_bytes: u64,
     pub(crate) truncated: bool,
+    pub(crate) decrypted: Option<Box<Decrypted>>,
 }
 
 /// What follows from the final ServerHello.
@@ -94,7 +99,8 @@ impl<'a> Negotiated<'a> {
 
 impl Machine {
     /// Everything that was learnt, for the record.
-    pub(crate) fn into_facts(self) -> Facts {
+    pub(crate) fn into_facts(mut self) -> Facts {
+        let revealed = self.decryption.take().map(|decryption| decryption.revealed()).unwrap_or_default();
         let opening = &self.opening;
         let hello = opening.hello.as_ref();
         let negotiated = Negotiated::of(&self.step);
@@ -111,7 +117,7 @@ impl Machine {
             hello_retry: retry.map(|retry| HelloRetry { group: retry.request.group }),
             version: answer.map(|answer| answer.version),
             cipher_suite: negotiated.hello.and_then(|hello| hello.cipher_suite),
-            alpn: negotiated.hello.and_then(|hello| hello.alpn.clone()),
+            alpn: negotiated.hello.and_then(|hello| hello.alpn.clone()).or(revealed.alpn),
             group: negotiated.group,
             dhe_bits: negotiated.dhe_bits,
             key_exchange: negotiated.key_exchange,
@@ -123,17 +129,19 @@ impl Machine {
             truncated: self.truncated,
             certificates: match &self.step {
                 Step::Legacy(state) => state.certificates.clone(),
-                _ => None,
+                _ => revealed.certificates,
             },
             client_certificates: match &self.step {
                 Step::Legacy(state) => state.client_certificates.clone(),
-                _ => None,
+                _ => revealed.client_certificates,
             },
+            certificate_verify: revealed.certificate_verify,
             server_flight: match &self.step {
                 Step::Encrypted(state) => state.flight(),
                 _ => None,
             },
             alerts: self.alerts,
+            decrypted: revealed.decrypted,
         }
     }
 
