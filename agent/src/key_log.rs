@@ -3,8 +3,8 @@
 //! Enters: a path. Leaves: lines, to the observer; complaints, to whoever asks. The file may not be there yet, may grow,
 //! and may be cut or replaced, after which it is read from its beginning. Its bytes are overwritten after use.
 
-use pqscope_agent_core::observer::Observer;
 use pqscope_agent_core::MAX_KEY_LOG_LINE;
+use pqscope_agent_core::observer::Observer;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;

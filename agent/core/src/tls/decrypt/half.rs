@@ -99,6 +99,12 @@ pub(super) struct HalfFacts {
     pub(super) fatal: Option<AlertDescription>,
 }
 
+impl HalfFacts {
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.messages.capacity() * size_of::<MessageFacts>() + self.alerts.capacity() * size_of::<Alert>()
+    }
+}
+
 impl Half {
     pub(super) fn new(side: Side, may_be_early: bool) -> Self {
         Self {
@@ -122,9 +128,7 @@ impl Half {
         let keys = if matches!(self.state, State::Reading(_)) { size_of::<RecordKeys>() } else { 0 };
         let room = self.waiting.capacity().saturating_sub(self.waiting.len()) * size_of::<Vec<u8>>();
         let queue = self.waiting_bytes + room;
-        let facts = self.facts.messages.capacity() * size_of::<MessageFacts>()
-            + self.facts.alerts.capacity() * size_of::<Alert>();
-        keys + queue + facts + self.record.capacity() + self.message.capacity()
+        keys + queue + self.facts.heap_bytes() + self.record.capacity() + self.message.capacity()
     }
 
     /// Whether records wait for a secret.
