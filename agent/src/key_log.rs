@@ -49,6 +49,7 @@ impl KeyLogFile {
         Ok(())
     }
 
+    #[cfg(any(test, feature = "live"))]
     /// Reads what was appended since the last call. Costs one look at the file's size where nothing was.
     pub(crate) fn refresh(&mut self, observer: &mut Observer, complain: &mut dyn FnMut(&str)) {
         let outcome = self.read_appended(observer, complain);
@@ -66,6 +67,7 @@ impl KeyLogFile {
         }
     }
 
+    #[cfg(any(test, feature = "live"))]
     fn read_appended(&mut self, observer: &mut Observer, complain: &mut dyn FnMut(&str)) -> io::Result<()> {
         let identity = |file: &Metadata| (file.dev(), file.ino());
         let metadata = std::fs::metadata(&self.path)?;
@@ -80,6 +82,7 @@ impl KeyLogFile {
         self.read_on(&mut file, observer, complain)
     }
 
+    #[cfg(any(test, feature = "live"))]
     fn begin_anew(&mut self) {
         self.offset = 0;
         self.lines.begin_anew();
@@ -165,6 +168,7 @@ impl Lines {
         self.number += 1;
     }
 
+    #[cfg(any(test, feature = "live"))]
     fn begin_anew(&mut self) {
         self.begun.clear();
         self.number = 1;
