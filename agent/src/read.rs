@@ -4,7 +4,7 @@ use crate::arguments::{Format, Read};
 use crate::capture::file::{self, FileError, Frame, Progress};
 #[cfg(feature = "live")]
 use crate::capture::filter::Filter;
-use crate::key_log::KeyLogFile;
+use crate::key_log;
 use crate::report::{self, Reading};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Read) -> anyhow::Result<ExitCode> {
     let mut observer = new_observer(arguments);
     if let Some(path) = &arguments.observe.keylog {
         let mut complain = |text: &str| bar.suspend(|| report::complain(text));
-        let read = KeyLogFile::new(path).read_all(&mut observer, &mut complain);
+        let read = key_log::read_all(path, &mut observer, &mut complain);
         read.with_context(|| format!("cannot read the key log `{}`", path.display()))?;
     }
     let (mut unread, mut partial) = (0, 0);

@@ -8,7 +8,7 @@ use crate::export::client::Client;
 use crate::export::settings::ExportSettings;
 use crate::export::{otlp, prometheus, self_telemetry};
 use crate::health::{Health, Snapshot};
-use crate::key_log::KeyLogFile;
+use crate::key_log::growing::GrowingKeyLog;
 use crate::records::Records;
 use anyhow::{Context, anyhow};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -90,7 +90,7 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<ExitCode> {
         key_log: arguments.observe.keylog.is_some(),
     });
     let mut worker = Worker::new(capture, observer, records, Arc::clone(&shared));
-    worker.key_log = arguments.observe.keylog.as_deref().map(KeyLogFile::new);
+    worker.key_log = arguments.observe.keylog.as_deref().map(GrowingKeyLog::new);
     runtime.block_on(async {
         let exporter = Exporter::new(&settings, &shared)?;
         if let Some(address) = arguments.prometheus {
@@ -147,7 +147,7 @@ struct Worker {
     observer: Observer,
     interfaces: Vec<InterfaceId>,
     records: Option<Records>,
-    key_log: Option<KeyLogFile>,
+    key_log: Option<GrowingKeyLog>,
     shared: Arc<Shared>,
     reported: Timestamp,
 }

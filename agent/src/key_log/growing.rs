@@ -1,21 +1,16 @@
-//! The file of a key log: its lines as they are appended.
+//! A key log that grows while the agent runs.
 //!
-//! Enters: a path. Leaves: lines, to the observer; complaints, to whoever asks. The file may not be there yet, may grow,
-//! and may be cut or replaced, after which it is read from its beginning. Its bytes are overwritten after use.
+//! The file may not be there yet, is read on as it grows, and is read from its beginning once it was cut or replaced.
 
-use pqscope_agent_core::MAX_KEY_LOG_LINE;
+use super::{Lines, read_portions, taker};
 use pqscope_agent_core::observer::Observer;
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
-
-/// Bytes read at once.
-const PORTION: usize = 64 * 1024;
 
 /// A key log that is read as it grows.
-pub(crate) struct KeyLogFile {
+pub(crate) struct GrowingKeyLog {
     path: PathBuf,
     /// Device and inode of the file that was read last.
     identity: Option<(u64, u64)>,
@@ -26,40 +21,20 @@ pub(crate) struct KeyLogFile {
     unreadable: bool,
 }
 
-impl KeyLogFile {
+impl GrowingKeyLog {
     /// A key log at a path where nothing has to be yet.
     pub(crate) fn new(path: &Path) -> Self {
         let path = path.to_owned();
         Self { path, identity: None, offset: 0, lines: Lines::default(), unreadable: false }
     }
 
-    /// Reads the whole file, whose last line may lack its end.
-    ///
-    /// # Errors
-    ///
-    /// Where the file cannot be opened or read.
-    pub(crate) fn read_all(
-        &mut self,
-        observer: &mut Observer,
-        complain: &mut dyn FnMut(&str),
-    ) -> io::Result<()> {
-        let mut file = File::open(&self.path)?;
-        self.read_on(&mut file, observer, complain)?;
-        self.lines.finish(&mut taker(&self.path, observer, complain));
-        Ok(())
-    }
-
-    #[cfg(any(test, feature = "live"))]
     /// Reads what was appended since the last call. Costs one look at the file's size where nothing was.
     pub(crate) fn refresh(&mut self, observer: &mut Observer, complain: &mut dyn FnMut(&str)) {
-        let outcome = self.read_appended(observer, complain);
-        match outcome {
+        match self.read_appended(observer, complain) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 if !self.unreadable {
-                    complain(&format!(
-                        "cannot read the key log {}: {error}; it is tried again",
-                        self.path.display()
-                    ));
+                    let path = self.path.display();
+                    complain(&format!("cannot read the key log {path}: {error}; it is tried again"));
                 }
                 self.unreadable = true;
             }
@@ -67,111 +42,27 @@ impl KeyLogFile {
         }
     }
 
-    #[cfg(any(test, feature = "live"))]
     fn read_appended(&mut self, observer: &mut Observer, complain: &mut dyn FnMut(&str)) -> io::Result<()> {
-        let identity = |file: &Metadata| (file.dev(), file.ino());
+        let identity = |file: &Metadata| Some((file.dev(), file.ino()));
         let metadata = std::fs::metadata(&self.path)?;
-        if self.identity != Some(identity(&metadata)) || metadata.len() < self.offset {
-            self.begin_anew();
-        } else if metadata.len() == self.offset {
+        let is_same = self.identity == identity(&metadata) && metadata.len() >= self.offset;
+        if is_same && metadata.len() == self.offset {
             return Ok(());
         }
         let mut file = File::open(&self.path)?;
-        self.identity = Some(identity(&file.metadata()?));
+        // It may have been replaced in between.
+        let opened = identity(&file.metadata()?);
+        if !is_same || opened != self.identity {
+            (self.identity, self.offset) = (opened, 0);
+            self.lines.begin_anew();
+        }
         file.seek(SeekFrom::Start(self.offset))?;
-        self.read_on(&mut file, observer, complain)
-    }
-
-    #[cfg(any(test, feature = "live"))]
-    fn begin_anew(&mut self) {
-        self.offset = 0;
-        self.lines.begin_anew();
-    }
-
-    fn read_on(
-        &mut self,
-        file: &mut File,
-        observer: &mut Observer,
-        complain: &mut dyn FnMut(&str),
-    ) -> io::Result<()> {
-        let mut portion = Zeroizing::new(vec![0; PORTION]);
-        loop {
-            let count = match file.read(&mut portion) {
-                Ok(0) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read?,
-            };
-            self.offset += count as u64;
-            let read = portion.get(..count).unwrap_or_default();
-            self.lines.push(read, &mut taker(&self.path, observer, complain));
-        }
-    }
-}
-
-/// What is done with a line: the observer takes it, and the first bad one is told.
-fn taker<'a>(
-    path: &'a Path,
-    observer: &'a mut Observer,
-    complain: &'a mut dyn FnMut(&str),
-) -> impl FnMut(u64, &[u8]) + 'a {
-    move |number, line| {
-        let taken = match std::str::from_utf8(line) {
-            Ok(line) => observer.add_key_log_line(line),
-            // A comment may be in any encoding.
-            Err(_) if line.starts_with(b"#") => Ok(()),
-            Err(_) => observer.add_key_log_line("\u{fffd}"),
-        };
-        if let Err(error) = taken
-            && observer.health().key_log.bad_lines == 1
-        {
-            complain(&format!(
-                "key log {}:{number}: {error}; further bad lines are only counted",
-                path.display()
-            ));
-        }
-    }
-}
-
-/// Cuts bytes into lines.
-struct Lines {
-    /// The begun line. It never grows beyond its room, so that no copy of it stays behind.
-    begun: Zeroizing<Vec<u8>>,
-    /// Number of the begun line, from 1.
-    number: u64,
-}
-
-impl Default for Lines {
-    fn default() -> Self {
-        Self { begun: Zeroizing::new(Vec::with_capacity(MAX_KEY_LOG_LINE + 1)), number: 1 }
-    }
-}
-
-impl Lines {
-    fn push(&mut self, bytes: &[u8], take: &mut dyn FnMut(u64, &[u8])) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let (content, ends) = match piece.split_last() {
-                Some((b'\n', content)) => (content, true),
-                _ => (piece, false),
-            };
-            // One byte more than is allowed is enough to see that a line is too long.
-            let room = (MAX_KEY_LOG_LINE + 1).saturating_sub(self.begun.len()).min(content.len());
-            self.begun.extend_from_slice(content.get(..room).unwrap_or_default());
-            if ends {
-                self.finish(take);
-            }
-        }
-    }
-
-    fn finish(&mut self, take: &mut dyn FnMut(u64, &[u8])) {
-        take(self.number, &self.begun);
-        self.begun.clear();
-        self.number += 1;
-    }
-
-    #[cfg(any(test, feature = "live"))]
-    fn begin_anew(&mut self) {
-        self.begun.clear();
-        self.number = 1;
+        let Self { path, offset, lines, .. } = self;
+        let mut take = taker(path, observer, complain);
+        read_portions(&mut file, &mut |bytes| {
+            *offset += bytes.len() as u64;
+            lines.push(bytes, &mut take);
+        })
     }
 }
 
@@ -191,7 +82,7 @@ mod tests {
     }
 
     struct Watch {
-        file: KeyLogFile,
+        file: GrowingKeyLog,
         observer: Observer,
         said: Vec<String>,
     }
@@ -199,7 +90,7 @@ mod tests {
     impl Watch {
         fn new(path: &Path) -> Self {
             let observer = Observer::new(Settings { key_log: true, ..Settings::default() });
-            Self { file: KeyLogFile::new(path), observer, said: Vec::new() }
+            Self { file: GrowingKeyLog::new(path), observer, said: Vec::new() }
         }
 
         /// Connections known, bad lines.
