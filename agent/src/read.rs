@@ -82,6 +82,12 @@ pub(crate) fn run(arguments: &Read) -> anyhow::Result<ExitCode> {
     observer.finish();
     report.drain(&mut observer);
     bar.finish_and_clear();
+    if let (Some(path), failed @ 1..) = (&arguments.observe.keylog, observer.health().key_log.decrypt_failed)
+    {
+        let path = path.display();
+        let text = format!("key log {path}: its secrets did not open {failed} directions of handshakes");
+        report::complain(&text);
+    }
     report.reading.add(&observer.health());
     report.finish().context("cannot write the report")?;
     Ok(match (unread, partial) {

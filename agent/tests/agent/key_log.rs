@@ -1,4 +1,4 @@
-//! `--keylog` of `read`: what it adds, what it says of bad lines and of a file that is not there.
+//! `--keylog`: what it adds, what it says of bad lines and of a file that is not there.
 
 use crate::captures::{SERVER_NAME, file};
 use crate::program::{Ended, run};
@@ -6,6 +6,14 @@ use pqscope_lab::capture::{Format, Link, Session, Wire, encode};
 use pqscope_lab::scenario::Scenario;
 use std::ffi::OsStr;
 use std::path::Path;
+#[cfg(feature = "live")]
+use {
+    crate::program::agent,
+    pqscope_lab::plan::Side,
+    std::io::{BufRead, BufReader, Read, Write},
+    std::net::{TcpListener, TcpStream},
+    std::process::Stdio,
+};
 
 fn session() -> Session {
     Session::of(Scenario::UnknownCa, SERVER_NAME).unwrap()
@@ -47,6 +55,63 @@ fn a_bad_line_is_told_once_with_its_place_and_passed_by() {
     assert!(ended.stderr.contains("further bad lines are only counted"), "{}", ended.stderr);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     assert_eq!(ended.records()[0]["outcome_evidence"], "decrypted");
+}
+
+#[test]
+fn secrets_that_do_not_fit_are_told() {
+    let (folder, session) = (tempfile::tempdir().unwrap(), session());
+    let text: String =
+        session.key_log.lines().map(|line| line[..line.len() - 2].to_owned() + "00\n").collect();
+    let keys = file(folder.path(), "keys", text.as_bytes());
+    let ended = read(folder.path(), &session, &keys, "jsonl");
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("its secrets did not open 2 directions"), "{}", ended.stderr);
+    assert_eq!(ended.records()[0]["decrypted"], serde_json::Value::Null);
+}
+
+#[cfg(feature = "live")]
+#[test]
+fn a_log_may_be_written_while_the_agent_runs() {
+    if !crate::refusals::may_capture() {
+        return;
+    }
+    let (folder, session) = (tempfile::tempdir().unwrap(), session());
+    let (keys, records) = (folder.path().join("keys"), folder.path().join("records.jsonl"));
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    let mut command = agent();
+    command.args([
+        "run",
+        "--interface=lo",
+        "--duration=3s",
+        "--filter",
+        &format!("tcp port {}", address.port()),
+    ]);
+    command.arg("--keylog").arg(&keys).arg("--records").arg(&records);
+    command.env("OTEL_METRICS_EXPORTER", "none").stdout(Stdio::piped());
+    let mut agent = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(agent.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("capturing: "), "{line}");
+
+    let mut client = TcpStream::connect(address).unwrap();
+    let mut server = server.accept().unwrap().0;
+    for flight in &session.flights {
+        let (from, to) = match flight.sender {
+            Side::Client => (&mut client, &mut server),
+            Side::Server => (&mut server, &mut client),
+        };
+        from.write_all(&flight.bytes).unwrap();
+        to.read_exact(&mut vec![0; flight.bytes.len()]).unwrap();
+    }
+    drop((client, server));
+    // The secrets come after the records.
+    std::fs::write(&keys, &session.key_log).unwrap();
+    assert!(agent.wait().unwrap().success());
+    let text = std::fs::read_to_string(&records).unwrap();
+    let record: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+    assert_eq!(record["failure"]["cause"], "alert_unknown_ca", "{record}");
+    assert_eq!(record["certificates"]["lengths"][0], session.certificate_lengths[0], "{record}");
 }
 
 #[test]

@@ -187,6 +187,8 @@ mod tests {
             let facts = compressed_certificates(&compressed(1, &message, claimed), 99);
             assert_eq!(facts, message_alone(99), "{claimed}");
         }
+        let bomb = certificate_message(&[1 << 21]);
+        assert_eq!(compressed_certificates(&compressed(1, &bomb, bomb.len()), 99), message_alone(99));
         let brotli = compressed(2, &message, message.len());
         assert_eq!(compressed_certificates(&brotli, 99), message_alone(99));
     }
