@@ -112,6 +112,11 @@ pub(crate) struct Observe {
     #[arg(long, value_name = "CIDR")]
     pub(crate) local_net: Vec<Network>,
 
+    /// For staging: decrypt the handshake records of TLS 1.3 with the secrets that clients or servers write to this
+    /// file (SSLKEYLOGFILE). Application data stays closed. Whoever can read the file can read the traffic.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keylog: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) bounds: Bounds,
 }

@@ -6,6 +6,7 @@ mod capture;
 mod export;
 #[cfg(feature = "live")]
 mod health;
+mod key_log;
 mod read;
 #[cfg(feature = "live")]
 mod records;

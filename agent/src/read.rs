@@ -4,6 +4,7 @@ use crate::arguments::{Format, Read};
 use crate::capture::file::{self, FileError, Frame, Progress};
 #[cfg(feature = "live")]
 use crate::capture::filter::Filter;
+use crate::key_log;
 use crate::report::{self, Reading};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -28,6 +29,11 @@ pub(crate) fn run(arguments: &Read) -> anyhow::Result<ExitCode> {
     let filter = arguments.observe.filter.as_deref().map(Filter::compile).transpose()?;
     let bar = progress_bar(&arguments.files);
     let mut observer = new_observer(arguments);
+    if let Some(path) = &arguments.observe.keylog {
+        let mut complain = |text: &str| bar.suspend(|| report::complain(text));
+        let read = key_log::read_all(path, &mut observer, &mut complain);
+        read.with_context(|| format!("cannot read the key log `{}`", path.display()))?;
+    }
     let (mut unread, mut partial) = (0, 0);
     for path in &arguments.files {
         let mut sink = Sink { observer: &mut observer, interfaces: Vec::new(), report: &mut report };
@@ -76,6 +82,12 @@ pub(crate) fn run(arguments: &Read) -> anyhow::Result<ExitCode> {
     observer.finish();
     report.drain(&mut observer);
     bar.finish_and_clear();
+    if let (Some(path), failed @ 1..) = (&arguments.observe.keylog, observer.health().key_log.decrypt_failed)
+    {
+        let path = path.display();
+        let text = format!("key log {path}: its secrets did not open {failed} directions of handshakes");
+        report::complain(&text);
+    }
     report.reading.add(&observer.health());
     report.finish().context("cannot write the report")?;
     Ok(match (unread, partial) {
@@ -91,6 +103,7 @@ fn new_observer(arguments: &Read) -> Observer {
         local: LocalNetworks(arguments.observe.local_net.clone()),
         fallback_window: arguments.observe.fallback_window,
         hash_seed: crate::hash_seed(),
+        key_log: arguments.observe.keylog.is_some(),
     })
 }
 

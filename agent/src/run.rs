@@ -8,6 +8,7 @@ use crate::export::client::Client;
 use crate::export::settings::ExportSettings;
 use crate::export::{otlp, prometheus, self_telemetry};
 use crate::health::{Health, Snapshot};
+use crate::key_log::growing::GrowingKeyLog;
 use crate::records::Records;
 use anyhow::{Context, anyhow};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -87,8 +88,10 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<ExitCode> {
         local: LocalNetworks(local),
         fallback_window: arguments.observe.fallback_window,
         hash_seed: crate::hash_seed(),
+        key_log: arguments.observe.keylog.is_some(),
     });
     let mut worker = Worker::new(capture, observer, records, Arc::clone(&shared));
+    worker.key_log = arguments.observe.keylog.as_deref().map(GrowingKeyLog::new);
     runtime.block_on(async {
         let exporter = Exporter::new(&settings, &shared)?;
         if let Some(address) = arguments.prometheus {
@@ -145,6 +148,7 @@ struct Worker {
     observer: Observer,
     interfaces: Vec<InterfaceId>,
     records: Option<Records>,
+    key_log: Option<GrowingKeyLog>,
     shared: Arc<Shared>,
     reported: Timestamp,
 }
@@ -157,7 +161,8 @@ impl Worker {
         shared: Arc<Shared>,
     ) -> Self {
         let interfaces = capture.names().map(|name| observer.interface(Some(name))).collect();
-        Self { capture, observer, interfaces, records, shared, reported: Timestamp::default() }
+        let (key_log, reported) = (None, Timestamp::default());
+        Self { capture, observer, interfaces, records, key_log, shared, reported }
     }
 
     /// Follows packets until told to stop.
@@ -195,7 +200,10 @@ impl Worker {
     }
 
     fn take(&mut self) -> anyhow::Result<usize> {
-        let Self { capture, observer, interfaces, .. } = self;
+        let Self { capture, observer, interfaces, key_log, .. } = self;
+        if let Some(key_log) = key_log {
+            key_log.refresh(observer, &mut |text| warn!("{text}"));
+        }
         let taken = capture.dispatch(|frame: LiveFrame<'_>| {
             observer.packet(&Packet {
                 link: frame.link,

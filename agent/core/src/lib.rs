@@ -26,3 +26,4 @@ mod upgrade;
 pub mod x509;
 
 pub use flow::table::{Limits, TableCounts};
+pub use tls::decrypt::key_log::{KeyLogCounts, KeyLogError, MAX_LINE as MAX_KEY_LOG_LINE};

@@ -747,7 +747,7 @@ impl Serialize for FailureCause {
 }
 
 /// How far an attempt had come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// The first hello had begun.

@@ -11,6 +11,7 @@ use crate::observation::{
 };
 use crate::order::Order;
 use crate::time::Timestamp;
+use crate::tls::decrypt::key_log::{KeyLogCounts, KeyLogError, SharedKeyLog};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,9 @@ pub struct Settings {
     pub fallback_window: Duration,
     /// Seed of the connection table's hash. It never shows in the output.
     pub hash_seed: u64,
+    /// Whether a key log is going to be given, by [`Observer::add_key_log_line`]: the encrypted handshake records of an
+    /// attempt are then kept until its secrets have come, within 64 KiB per direction.
+    pub key_log: bool,
 }
 
 impl Default for Settings {
@@ -55,6 +59,7 @@ impl Default for Settings {
             local: LocalNetworks::default(),
             fallback_window: Duration::from_secs(10),
             hash_seed: 0,
+            key_log: false,
         }
     }
 }
@@ -105,12 +110,15 @@ pub struct Health {
     pub reassembled: u64,
     /// Bytes that fragments of packets take that are not whole yet.
     pub fragment_bytes: usize,
+    /// What became of the key log.
+    pub key_log: KeyLogCounts,
 }
 
 /// Follows every connection of a capture.
 #[derive(Debug)]
 pub struct Observer {
     local: LocalNetworks,
+    key_log: Option<SharedKeyLog>,
     table: Table,
     fragments: Fragments,
     paths: Paths,
@@ -130,9 +138,11 @@ pub struct Observer {
 impl Observer {
     /// An observer without any connection.
     pub fn new(settings: Settings) -> Self {
+        let key_log = settings.key_log.then(SharedKeyLog::default);
         Self {
             local: settings.local,
-            table: Table::new(settings.limits, settings.hash_seed),
+            table: Table::new(settings.limits, settings.hash_seed).with_key_log(key_log.clone()),
+            key_log,
             fragments: Fragments::default(),
             paths: Paths::default(),
             order: Order::new(settings.limits.bytes / 4),
@@ -162,6 +172,16 @@ impl Observer {
             self.interfaces.push(Interface { name: None, latest: Timestamp::default() });
         }
         number
+    }
+
+    /// Takes a line of a key log (SSLKEYLOGFILE, RFC 9850). The secrets serve connections that are under way, and those
+    /// that come. Without [`Settings::key_log`] nothing is taken.
+    ///
+    /// # Errors
+    ///
+    /// Where the text is no such line. It is counted in [`Health::key_log`].
+    pub fn add_key_log_line(&mut self, line: &str) -> Result<(), KeyLogError> {
+        self.key_log.as_ref().map_or(Ok(()), |log| log.add_line(line))
     }
 
     /// Takes the next packet of the capture.
@@ -300,6 +320,7 @@ impl Observer {
             flows: self.table.flows(),
             buffered: self.table.live_bytes(),
             table: self.table.counts(),
+            key_log: self.key_log.as_ref().map(SharedKeyLog::counts).unwrap_or_default(),
             ..self.health.clone()
         }
     }
@@ -363,8 +384,9 @@ struct Context<'a> {
 impl Context<'_> {
     /// The observation, and what of it is only counted.
     fn observation(&self, settled: Settled) -> (Observation, Oddities) {
-        let Settled { key, client: client_end, machine, verdict, one_sided, round_trip, .. } = settled;
+        let Settled { key, client: client_end, mut machine, verdict, one_sided, round_trip, .. } = settled;
         let Settled { interface, path, tunnel, upgraded_from, .. } = settled;
+        let verdict = machine.revised(verdict);
         let verdict = machine.tempered(verdict, one_sided.is_some());
         let facts = machine.into_facts();
         let (client, server) = (key.endpoint(client_end), key.endpoint(client_end.peer()));
@@ -419,7 +441,7 @@ impl Context<'_> {
                 truncated: facts.truncated,
                 one_sided,
             },
-            decrypted: None,
+            decrypted: facts.decrypted,
         };
         let oddities =
             Oddities { key_shares: facts.odd_key_shares, negative_intervals: facts.negative_intervals };

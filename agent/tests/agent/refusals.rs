@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 /// Whether this user may capture; says so where not.
-fn may_capture() -> bool {
+pub(crate) fn may_capture() -> bool {
     let ended: Ended = agent()
         .args(["run", "--interface=lo", "--duration=1ms"])
         .env("OTEL_METRICS_EXPORTER", "none")

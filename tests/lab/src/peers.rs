@@ -61,7 +61,7 @@ impl Peers {
     pub fn client(&self, plan: &HandshakePlan) -> Result<ClientConfig, PeersError> {
         let mut roots = RootCertStore::empty();
         roots.add(self.trusted.certificate())?;
-        let builder = ClientConfig::builder_with_provider(provider(&plan.client.groups))
+        let builder = ClientConfig::builder_with_provider(provider(&plan.client.groups, plan))
             .with_protocol_versions(&versions(&plan.client.versions))?
             .with_root_certificates(roots);
         let mut config = match plan.client_authentication {
@@ -86,7 +86,7 @@ impl Peers {
     /// # Errors
     /// When the TLS library refuses the combination.
     pub fn server(&self, plan: &HandshakePlan, chain: Chain) -> Result<ServerConfig, PeersError> {
-        let provider = provider(&plan.server.groups);
+        let provider = provider(&plan.server.groups, plan);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions(&plan.server.versions))?;
         let builder = match plan.client_authentication {
@@ -109,9 +109,13 @@ fn protocol_names(plan: &HandshakePlan) -> Vec<Vec<u8>> {
     plan.application_protocols.iter().map(|name| name.clone().into_bytes()).collect()
 }
 
-fn provider(groups: &[Group]) -> Arc<CryptoProvider> {
+fn provider(groups: &[Group], plan: &HandshakePlan) -> Arc<CryptoProvider> {
     let kx_groups = groups.iter().map(|group| key_exchange(*group)).collect();
-    Arc::new(CryptoProvider { kx_groups, ..aws_lc_rs::default_provider() })
+    let mut provider = CryptoProvider { kx_groups, ..aws_lc_rs::default_provider() };
+    if let Some(wanted) = plan.cipher_suite {
+        provider.cipher_suites.retain(|suite| u16::from(suite.suite()) == wanted);
+    }
+    Arc::new(provider)
 }
 
 fn key_exchange(group: Group) -> &'static dyn SupportedKxGroup {

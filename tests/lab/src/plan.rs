@@ -134,6 +134,8 @@ pub struct HandshakePlan {
     pub intermediates: usize,
     /// Application protocols that both ends name (ALPN); empty for none.
     pub application_protocols: Vec<String>,
+    /// The only cipher suite that both ends know, by its IANA number; the library's own choice without.
+    pub cipher_suite: Option<u16>,
 }
 
 impl HandshakePlan {
@@ -147,6 +149,7 @@ impl HandshakePlan {
             resumption: false,
             intermediates: 0,
             application_protocols: vec!["http/1.1".to_owned()],
+            cipher_suite: None,
         }
     }
 }

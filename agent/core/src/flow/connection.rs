@@ -8,6 +8,7 @@ use super::sequence::Sequence;
 use crate::decode::{Encapsulation, Segment};
 use crate::observation::{FailureCause, IncompleteReason, PathFacts, Side, UpgradedFrom};
 use crate::time::Timestamp;
+use crate::tls::decrypt::key_log::SharedKeyLog;
 use crate::tls::detect::Opening;
 use crate::tls::machine::Machine;
 use crate::tls::verdict::Verdict;
@@ -129,7 +130,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(generation: u32, interface: u16, now: u64) -> Self {
+    pub(crate) fn new(generation: u32, interface: u16, now: u64, key_log: Option<SharedKeyLog>) -> Self {
         Self {
             reassembly: Reassembly::default(),
             round_trip: RoundTrip::default(),
@@ -140,6 +141,7 @@ impl Connection {
                 ended: None,
                 refusal: None,
                 conclusion: None,
+                key_log,
             },
             rival: None,
             too_big: 0,
@@ -322,6 +324,8 @@ struct Content {
     ended: Option<Early>,
     refusal: Option<Refusal>,
     conclusion: Option<Conclusion>,
+    /// Where the secrets of an attempt are looked for.
+    key_log: Option<SharedKeyLog>,
 }
 
 impl Content {
@@ -398,7 +402,7 @@ impl Content {
                 (Side::Client, Machine::new(found.first_at, server_start_is_known))
             }
         };
-        let mut machine = Box::new(machine);
+        let mut machine = Box::new(machine.with_key_log(self.key_log.clone()));
         let mut verdict = None;
         if !found.begun().is_empty() {
             // Bytes of several earlier segments are handed over as one.

@@ -13,6 +13,7 @@ use crate::decode::{Encapsulation, Quote, Segment};
 use crate::fallback::{OpenAttempts, Pair};
 use crate::observation::{FailureCause, IncompleteReason, PathFacts, Side, UpgradedFrom};
 use crate::time::Timestamp;
+use crate::tls::decrypt::key_log::SharedKeyLog;
 use crate::tls::machine::Machine;
 use crate::tls::verdict::Verdict;
 use foldhash::fast::FixedState;
@@ -162,6 +163,8 @@ pub(crate) struct Table {
     counts: TableCounts,
     settled: Vec<Settled>,
     open: OpenAttempts,
+    /// Where the secrets of attempts are looked for.
+    key_log: Option<SharedKeyLog>,
 }
 
 /// A segment with what the table needs to know about it.
@@ -196,7 +199,13 @@ impl Table {
             counts: TableCounts::default(),
             settled: Vec::new(),
             open: OpenAttempts::default(),
+            key_log: None,
         }
+    }
+
+    /// The same with a key log for the secrets of attempts.
+    pub(crate) fn with_key_log(self, key_log: Option<SharedKeyLog>) -> Self {
+        Self { key_log, ..self }
     }
 
     /// Attempts under way that a fallback may follow.
@@ -312,7 +321,9 @@ impl Table {
     /// Begins to follow a connection in a place, and gives it its first segment; `opening` is a SYN that came before.
     fn reopen(&mut self, at: u32, from: End, arrival: &Arrival<'_>, opening: Option<Rival>) {
         self.generation = self.generation.wrapping_add(1);
-        let mut connection = Box::new(Connection::new(self.generation, arrival.interface, arrival.now));
+        let (generation, interface) = (self.generation, arrival.interface);
+        let mut connection =
+            Box::new(Connection::new(generation, interface, arrival.now, self.key_log.clone()));
         let encapsulation = &arrival.segment.encapsulation;
         connection.tunnel = (!encapsulation.is_empty()).then(|| Box::new(*encapsulation));
         if let Some(rival) = opening {
@@ -630,7 +641,8 @@ impl Table {
         }
         let (limits, seed) = (self.limits, self.hasher.clone());
         let (counts, settled) = (self.counts, std::mem::take(&mut self.settled));
-        *self = Self { hasher: seed, counts, settled, generation: self.generation, ..Self::new(limits, 0) };
+        let (generation, key_log) = (self.generation, self.key_log.take());
+        *self = Self { hasher: seed, counts, settled, generation, key_log, ..Self::new(limits, 0) };
     }
 }
 

@@ -330,6 +330,11 @@ impl ClientHello {
         self.bytes.capacity()
     }
 
+    /// The client's random.
+    pub(crate) fn random(&self) -> Option<[u8; RANDOM_LENGTH]> {
+        self.bytes.first_chunk().copied()
+    }
+
     /// Whether parts of the hello were too large to be kept.
     pub(crate) const fn is_cut(&self) -> bool {
         self.is_cut

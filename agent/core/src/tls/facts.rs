@@ -8,7 +8,8 @@ use super::machine::{Machine, Step};
 use super::server_hello::ServerHello;
 use crate::iana::{CipherSuite, Group, KeyExchangeClass, ProtocolVersion};
 use crate::observation::{
-    Alert, CertificateVerify, Certificates, ClientHelloFacts, HelloRetry, KeyExchange, Protocol, ServerFlight,
+    Alert, CertificateVerify, Certificates, ClientHelloFacts, Decrypted, HelloRetry, KeyExchange, Protocol,
+    ServerFlight,
 };
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub(crate) struct Facts {
     pub(crate) truncated: bool,
     /// Key shares of either side whose length is not that of their group.
     pub(crate) odd_key_shares: u64,
+    pub(crate) decrypted: Option<Box<Decrypted>>,
 }
 
 /// What follows from the final ServerHello.
@@ -109,7 +111,8 @@ impl<'a> Negotiated<'a> {
 
 impl Machine {
     /// Everything that was learnt, for the record.
-    pub(crate) fn into_facts(self) -> Facts {
+    pub(crate) fn into_facts(mut self) -> Facts {
+        let revealed = self.decryption.take().map(|decryption| decryption.revealed()).unwrap_or_default();
         let opening = &self.opening;
         let hello = opening.hello.as_ref();
         let negotiated = Negotiated::of(&self.step);
@@ -133,7 +136,7 @@ impl Machine {
             hello_retry: retry.map(|retry| HelloRetry { group: retry.request.group }),
             version: answer.map(|answer| answer.version),
             cipher_suite: negotiated.hello.and_then(|hello| hello.cipher_suite),
-            alpn: negotiated.hello.and_then(|hello| hello.alpn.clone()),
+            alpn: negotiated.hello.and_then(|hello| hello.alpn.clone()).or(revealed.alpn),
             group: negotiated.group,
             dhe_bits: negotiated.dhe_bits,
             key_exchange: negotiated.key_exchange,
@@ -152,19 +155,20 @@ impl Machine {
             truncated: self.truncated,
             certificates: match &self.step {
                 Step::Legacy(state) => state.certificates.clone(),
-                _ => inferred.certificates,
+                _ => revealed.certificates.or(inferred.certificates),
             },
             client_certificates: match &self.step {
                 Step::Legacy(state) => state.client_certificates.clone(),
-                Step::Encrypted(state) => state.inferred_client(),
+                Step::Encrypted(state) => revealed.client_certificates.or_else(|| state.inferred_client()),
                 _ => None,
             },
-            certificate_verify: inferred.verify,
+            certificate_verify: revealed.certificate_verify.or(inferred.verify),
             server_flight: match &self.step {
                 Step::Encrypted(state) => state.flight(),
                 _ => None,
             },
             alerts: self.alerts,
+            decrypted: revealed.decrypted,
         }
     }
 

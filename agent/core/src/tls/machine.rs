@@ -5,6 +5,8 @@
 //! rests on them.
 
 use super::client_hello::{ClientHello, HelloReader, Ssl2HelloReader};
+use super::decrypt::Decryption;
+use super::decrypt::key_log::SharedKeyLog;
 use super::encrypted::{Encrypted, Judgement};
 use super::ja4;
 use super::legacy::{CertificateReader, KEY_EXCHANGE_PREFIX, KeyExchangeParameters};
@@ -152,6 +154,9 @@ pub(crate) struct Machine {
     hole_hides: bool,
     /// What the server sent first is what the capture shows first.
     server_start_is_known: bool,
+    /// Where the secrets of the attempt are looked for.
+    key_log: Option<SharedKeyLog>,
+    pub(super) decryption: Option<Box<Decryption>>,
 }
 
 impl Machine {
@@ -185,7 +190,14 @@ impl Machine {
             truncated: false,
             hole_hides: false,
             server_start_is_known,
+            key_log: None,
+            decryption: None,
         }
+    }
+
+    /// The same with a key log for the attempt's secrets.
+    pub(crate) fn with_key_log(self, key_log: Option<SharedKeyLog>) -> Self {
+        Self { key_log, ..self }
     }
 
     /// A machine for an attempt whose hello was not seen; it ends incomplete once the server has chosen.
@@ -241,6 +253,9 @@ impl Machine {
     pub(crate) fn close_books(&mut self) {
         self.client = Direction::default();
         self.server = Direction::default();
+        if let Some(decryption) = &mut self.decryption {
+            decryption.close_books();
+        }
     }
 
     /// Heap bytes held.
@@ -252,7 +267,8 @@ impl Machine {
         };
         let hello = self.opening.hello.as_ref().map_or(0, ClientHello::heap_bytes);
         let alerts = self.alerts.capacity() * size_of::<Alert>();
-        step + hello + alerts + self.client.heap_bytes() + self.server.heap_bytes()
+        let decryption = self.decryption.as_ref().map_or(0, |it| size_of::<Decryption>() + it.heap_bytes());
+        step + hello + alerts + decryption + self.client.heap_bytes() + self.server.heap_bytes()
     }
 
     /// How far the attempt has come.
@@ -353,6 +369,9 @@ impl Machine {
         self.truncated |= truncated;
         self.first_flight.has_hole |= from == Side::Server && !self.first_flight.is_over;
         let opaque = self.is_opaque(from);
+        if let Some(decryption) = &mut self.decryption {
+            decryption.hole(from);
+        }
         match &mut self.step {
             Step::Legacy(legacy) => legacy.hole(from),
             Step::Encrypted(encrypted) => encrypted.hole(from),
@@ -412,6 +431,12 @@ impl Machine {
                 ContentType::Alert if !self.is_opaque(from) && header.length == ALERT_LENGTH => {
                     self.alert_bytes(from, at, bytes)
                 }
+                ContentType::ApplicationData => {
+                    if let Some(decryption) = &mut self.decryption {
+                        decryption.body(from, bytes);
+                    }
+                    None
+                }
                 _ => None,
             },
             Piece::End(header) => self.record_ends(from, at, header),
@@ -452,7 +477,11 @@ impl Machine {
             (Step::Legacy(legacy), ContentType::Handshake) if opaque => legacy.finished(from),
             (Step::Legacy(legacy), ContentType::ApplicationData) => legacy.sent_data(from),
             (Step::Encrypted(encrypted), ContentType::ApplicationData) => {
-                encrypted.record_ends(from, header.length)
+                let judgement = encrypted.record_ends(from, header.length);
+                match &mut self.decryption {
+                    Some(decryption) => decryption.record_ends(from, encrypted.phase(), judgement),
+                    None => judgement,
+                }
             }
             _ => None,
         }?;
@@ -587,12 +616,19 @@ impl Machine {
             // A retry refuses early data (RFC 8446 section 4.2.10).
             let offered = self.opening.hello.as_ref().is_some_and(ClientHello::offers_early_data);
             let early_data = offered && self.retry.is_none();
+            self.decryption = self.decryption_after(&hello, early_data);
             self.step = Step::Encrypted(Box::new(Encrypted::new(hello, early_data)));
         } else {
             let session_id = self.opening.hello.as_ref().map(ClientHello::session_id).unwrap_or_default();
             self.step = Step::Legacy(Box::new(Legacy::new(hello, session_id)));
         }
         self.unseen_hello.map(|reason| Verdict::incomplete(at, reason))
+    }
+
+    fn decryption_after(&mut self, hello: &ServerHello, early_data: bool) -> Option<Box<Decryption>> {
+        let key_log = self.key_log.take()?;
+        let random = self.opening.hello.as_ref()?.random()?;
+        Decryption::new(key_log, random, hello.version, hello.cipher_suite, early_data)
     }
 
     fn alert_bytes(&mut self, from: Side, at: Timestamp, bytes: &[u8]) -> Option<Verdict> {
@@ -694,6 +730,9 @@ impl Machine {
         self.half_closed = true;
         if !may_complete {
             self.closing = Some(verdict);
+            if let Some(decryption) = &mut self.decryption {
+                decryption.closing();
+            }
         }
         None
     }
@@ -737,6 +776,12 @@ impl Machine {
     /// The capture or the table gave the attempt up at `at`.
     pub(crate) fn abandoned(&self, at: Timestamp, reason: IncompleteReason) -> Verdict {
         self.closing.map_or_else(|| Verdict::incomplete(at, reason), |verdict| Verdict { at, ..verdict })
+    }
+
+    /// The verdict in the light of secrets that came after the records.
+    pub(crate) fn revised(&mut self, verdict: Verdict) -> Verdict {
+        let phase = self.phase();
+        self.decryption.as_mut().map_or(verdict, |decryption| decryption.revised(phase, verdict))
     }
 
     /// The verdict as far as the capture carries it: an end that was concluded from what did not come is worth nothing

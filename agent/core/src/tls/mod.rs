@@ -4,6 +4,7 @@
 //! a [`verdict::Verdict`] and the facts for an observation.
 
 mod client_hello;
+pub(crate) mod decrypt;
 pub(crate) mod detect;
 mod encrypted;
 mod facts;

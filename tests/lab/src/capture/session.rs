@@ -5,9 +5,10 @@ use crate::plan::{HandshakePlan, Side};
 use crate::scenario::{ClientBehaviour, Scenario, ServerBehaviour};
 use crate::truth::{Agreement, alert_name};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, ClientConnection, Connection, KeyLog, ServerConfig, ServerConnection};
+use std::fmt::Write as _;
 use std::io::{self, Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: laboratory\r\n\r\n";
@@ -72,6 +73,20 @@ pub struct Session {
     pub alert: Option<(Side, String)>,
     /// DER lengths of the chain that the server shows, leaf first (not sent when a session is resumed).
     pub certificate_lengths: Vec<usize>,
+    /// The key log that the client wrote, line by line (SSLKEYLOGFILE).
+    pub key_log: String,
+}
+
+/// Keeps what a client logs.
+#[derive(Debug, Default)]
+struct Lines(Mutex<String>);
+
+impl KeyLog for Lines {
+    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = writeln!(lines, "{label} {} {}", hex(client_random), hex(secret));
+    }
 }
 
 impl Session {
@@ -84,12 +99,17 @@ impl Session {
         let peers = Peers::generate(&[server_name.to_owned()])?;
         let chain = peers.server_chain(plan)?;
         let lengths = chain.lengths();
-        let client = Arc::new(peers.client(plan)?);
+        let lines = Arc::new(Lines::default());
+        let mut client = peers.client(plan)?;
+        client.key_log = Arc::<Lines>::clone(&lines);
+        let client = Arc::new(client);
         let server = Arc::new(peers.server(plan, chain)?);
         if plan.resumption {
             Talk::start(&client, &server, server_name)?.run(server_name, &lengths)?;
         }
-        Talk::start(&client, &server, server_name)?.run(server_name, &lengths)
+        let session = Talk::start(&client, &server, server_name)?.run(server_name, &lengths)?;
+        let key_log = lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Self { key_log, ..session })
     }
 
     /// The conversation of a scenario, including those where one end does not speak TLS. A silent server leaves the
@@ -225,6 +245,7 @@ impl Talk {
             agreement,
             alert: self.alert,
             certificate_lengths: lengths.to_vec(),
+            key_log: String::new(),
         })
     }
 

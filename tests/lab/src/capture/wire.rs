@@ -264,6 +264,7 @@ mod tests {
             server_name: "checkout.example".to_owned(),
             agreement: None,
             alert: None,
+            key_log: String::new(),
             certificate_lengths: Vec::new(),
         }
     }
