@@ -1,7 +1,7 @@
 //! The file of a key log: its lines, to the observer.
 //!
-//! Enters: a path. Leaves: lines, and complaints about the first bad one. `read` takes the whole file at once, `run` takes
-//! what is appended ([`growing`]). The bytes are overwritten after use.
+//! Enters: a path. Leaves: lines, and complaints about the first bad one. `read` takes the whole file at once, `run`
+//! takes what is appended (`growing`). The bytes are overwritten after use.
 
 #[cfg(any(test, feature = "live"))]
 pub(crate) mod growing;

@@ -115,7 +115,8 @@ impl fmt::Debug for RecordKeys {
 }
 
 impl RecordKeys {
-    /// The keys that follow from a traffic secret (RFC 8446 section 7.3); `None` where its length does not fit the suite.
+    /// The keys that follow from a traffic secret (RFC 8446 section 7.3); `None` where its length does not fit the
+    /// suite.
     pub(super) fn derive(suite: Suite, secret: &[u8]) -> Option<Self> {
         let hash_length = if suite == Suite::Aes256Gcm { 48 } else { 32 };
         if secret.len() != hash_length {
