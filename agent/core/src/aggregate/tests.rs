@@ -208,10 +208,13 @@ fn clients_beyond_the_bound_are_other_and_unknown_ones_say_so() {
     let collection = aggregate.collect(at(10));
     assert_eq!(["t1", "t2", "t3", OTHER, "unknown"].map(|class| of(&collection, class)), [2, 1, 0, 2, 1]);
     assert_eq!(aggregate.overflowed(), 0);
-    // What is idle makes room.
+    // What is idle makes room, and what is not keeps its own.
+    aggregate.add(&by(Some("t1")), at(90));
     aggregate.collect(at(100));
     aggregate.add(&by(Some("t3")), at(101));
-    assert_eq!(of(&aggregate.collect(at(110)), "t3"), 1);
+    aggregate.add(&by(Some("t4")), at(102));
+    let collection = aggregate.collect(at(110));
+    assert_eq!(["t1", "t3", "t4", OTHER].map(|class| of(&collection, class)), [3, 1, 0, 1]);
 }
 
 #[test]

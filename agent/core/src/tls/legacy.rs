@@ -241,6 +241,17 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_leaf_has_no_facts_and_takes_none_from_the_next() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let next = rcgen::CertificateParams::default().self_signed(&key).unwrap().der().to_vec();
+        let be24 = |n: usize| [(n >> 16) as u8, (n >> 8) as u8, n as u8];
+        let mut reader = CertificateReader::default();
+        reader.push(&[&be24(6 + next.len())[..], &[0; 3], &be24(next.len()), &next].concat());
+        let chain = reader.finish(1).unwrap();
+        assert_eq!((chain.count, chain.leaf), (Some(2), None));
+    }
+
+    #[test]
     fn of_an_endless_leaf_only_the_beginning_is_kept() {
         let mut reader = CertificateReader::default();
         reader.push(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xfc]);
