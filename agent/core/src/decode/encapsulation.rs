@@ -5,12 +5,13 @@
 //! divide address spaces and are the same in both directions, which are VLAN id, network identifier (VXLAN, Geneve,
 //! NVGRE) and PPPoE session. The same endpoints in two of those are two connections.
 //!
-//! The others are left out, for a connection whose two directions had different keys would fall in two halves:
-//! tunnel endpoints of GTP-U and call ids of PPTP are chosen by the receiver; GRE keys and ERSPAN sessions may differ by
-//! direction; an MPLS label means something to the next router only, and the last router but one takes it off; a load
-//! balancer sends requests on in IP-in-IP, GRE or the like and the server answers its client directly. For the same reason outer
-//! IP addresses are no part of it: the two directions may take different paths. And a host whose interfaces show a
-//! packet both inside its tunnel and after it sees one connection.
+//! The others are left out, for a connection whose two directions had different keys would fall in two halves: tunnel
+//! endpoints of GTP-U and call ids of PPTP are chosen by the receiver; GRE keys and ERSPAN sessions may differ by
+//! direction; an MPLS label means something to the next router only, and the last router but one takes it off; a tag
+//! with VLAN id 0 gives a priority and no VLAN; a load balancer sends requests on in IP-in-IP, GRE or the like, and the
+//! server answers its client directly. For the same reason outer IP addresses are no part of it: the two directions may
+//! take different paths. And a host whose interfaces show a packet both inside its tunnel and after it sees one
+//! connection.
 
 use super::skip::Skip;
 use std::fmt;
@@ -57,6 +58,7 @@ impl Layer {
     /// The part that tells connections apart, if any.
     const fn identity(self) -> Option<Self> {
         match self {
+            Self::Vlan(0) => None,
             Self::Vlan(_) | Self::Vxlan(_) | Self::Geneve(_) | Self::Pppoe(_) => Some(self),
             // The lower eight bits are a hash of the flow.
             Self::Nvgre(key) => Some(Self::Nvgre(key & 0xffff_ff00)),

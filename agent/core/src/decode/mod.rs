@@ -34,7 +34,7 @@ use view::View;
 pub enum Decoded<'a> {
     /// A TCP segment.
     Segment(Segment<'a>),
-    /// A piece of a fragmented packet, to be put together and decoded by [`resume`].
+    /// A piece of a fragmented packet, to be put together with the others and decoded anew.
     Fragment(Fragment<'a>),
     /// A router says that a TCP segment was too large for it.
     TooBig(Quote),

@@ -1,7 +1,7 @@
 //! Tunnels in UDP: VXLAN, Geneve, GTP-U and Teredo.
 //!
 //! A port alone proves nothing, since a client's port may be any: each header is read strictly, so that a DNS or QUIC
-//! packet to such a port passes for none. VXLAN and Geneve are set up on other ports too; there the frame within has to
+//! packet to such a port passes for none. VXLAN and Geneve are set up on other ports too; there the frame within must
 //! read as Ethernet with an IP packet whose length fits, which leaves nothing to chance. What is no tunnel is passed by.
 
 use super::encapsulation::Layer;
