@@ -58,8 +58,7 @@ fn measure(head: &[u8]) -> Measure {
 /// Number, operation and content of a message.
 fn message(head: &[u8]) -> Option<(u32, u8, &[u8])> {
     let (_, content, _) = element(head)?;
-    let (tag, number, rest) = element(content).filter(|(tag, ..)| *tag == INTEGER)?;
-    debug_assert_eq!(tag, INTEGER);
+    let (_, number, rest) = element(content).filter(|(tag, ..)| *tag == INTEGER)?;
     let number = number.iter().fold(0, |number: u32, digit| number << 8 | u32::from(*digit));
     let (operation, content, _) = element(rest)?;
     Some((number, operation, content))

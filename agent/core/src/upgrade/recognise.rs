@@ -191,7 +191,7 @@ fn socks(bytes: &[u8]) -> Fields {
     Fields { needed, fit, speaker: Side::Client, kind: Kind::Socks }
 }
 
-/// A sequence, a message number, and an operation: requests bear even, and answers odd tags as far as they matter here.
+/// A sequence, a message number, and an operation, which tells who speaks.
 fn ldap(bytes: &[u8]) -> Recognition {
     let [_, length, rest @ ..] = bytes else { return Recognition::Undecided };
     let digits = match length {
