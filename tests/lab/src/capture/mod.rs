@@ -2,7 +2,7 @@
 //!
 //! Data walks one way: a [`Session`] is what the TLS library said in memory; [`Wire::segments`] cuts it into TCP
 //! segments with times; the functions of [`transform`] disturb those; [`Wire::packets`] wraps them in IP and a link
-//! layer; [`write_pcap`] makes a file of them. The bytes of the handshake differ from run to run (keys are fresh);
+//! layer; [`copies`] repeats or spoils what was captured; [`write_pcap`] makes a file of it. The bytes of the handshake differ from run to run (keys are fresh);
 //! times, addresses and sequence numbers do not.
 //!
 //! ```
@@ -17,6 +17,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod copies;
 mod file;
 mod frame;
 mod session;
