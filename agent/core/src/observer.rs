@@ -5,7 +5,7 @@ use crate::flow::key::{End, FlowKey, PathId, Paths};
 use crate::flow::table::{Arrival, Limits, Settled, Table, TableCounts};
 use crate::local::LocalNetworks;
 use crate::observation::{
-    CaptureFacts, GroupFacts, Observation, PathFacts, Protocol, SCHEMA, Timing, Transport,
+    CaptureFacts, GroupFacts, Observation, Outcome, PathFacts, Protocol, SCHEMA, Timing, Transport,
 };
 use crate::order::Order;
 use crate::time::Timestamp;
@@ -276,7 +276,10 @@ impl Context<'_> {
             certificates: facts.certificates,
             client_certificates: facts.client_certificates,
             certificate_verify: None,
-            server_flight: facts.server_flight,
+            // Of an attempt that the capture gave up, more of the flight may have come.
+            server_flight: facts
+                .server_flight
+                .filter(|_| facts.flight_is_over || verdict.outcome != Outcome::Incomplete),
             alerts: facts.alerts,
             outcome: verdict.outcome,
             outcome_evidence: verdict.evidence,

@@ -258,7 +258,8 @@ impl Content {
         self.conclusion = match (&mut self.stage, event) {
             (Stage::Probing(_), Event::Data { from, at, bytes }) => self.probe(from, at, bytes),
             (Stage::Probing(probes), Event::Missing { from, length, .. }) => {
-                probes.of_mut(from).begun_before = true;
+                // Bytes from before the hole and after it are no beginning together.
+                *probes.of_mut(from) = Probe { begun_before: true, ..Probe::default() };
                 self.missing_bytes += length as u64;
                 None
             }

@@ -61,6 +61,8 @@ struct Half {
     acknowledged: Option<Sequence>,
     /// Whether any packet of this end was seen.
     seen: bool,
+    /// Nothing was seen of this end for so long that nothing is waited for.
+    absent: bool,
     delivered: bool,
 }
 
@@ -193,6 +195,7 @@ impl Reassembly {
                 .is_some_and(|number| number.distance_from(peer.next).unsigned_abs() < 1 << 16);
         let half = self.halves.of_mut(slice.from);
         half.seen = true;
+        half.absent = false;
         let distance = slice.sequence.distance_from(half.next);
         let place = match half.base {
             Base::Unknown => true,
@@ -235,7 +238,8 @@ impl Reassembly {
     fn is_due(&self, slice: &Slice<'_>) -> bool {
         let half = self.halves.of(slice.from);
         let own = slice.sequence.distance_from(half.next);
-        if slice.ending == Ending::Reset && (half.base == Base::Unknown || !half.delivered) {
+        // Before anything was delivered a number is only known from a SYN; what refuses one bears any.
+        if slice.ending == Ending::Reset && half.base != Base::Exact && !half.delivered {
             return true;
         }
         own <= 0 && self.awaited_from_peer(slice) <= 0
@@ -246,7 +250,7 @@ impl Reassembly {
         let peer = self.halves.of(slice.from.peer());
         match slice.acknowledgment {
             // One-sided captures: there is nothing to wait for.
-            Some(number) if peer.seen => match number.distance_from(peer.next) {
+            Some(number) if !peer.absent => match number.distance_from(peer.next) {
                 distance if distance < PLAUSIBLE_DISTANCE => distance,
                 _ => 0,
             },
@@ -374,6 +378,11 @@ impl Reassembly {
         } else {
             (oldest.from, oldest.sequence.distance_from(self.halves.of(oldest.from).next))
         };
+        if !self.halves.of(from).seen {
+            // The capture has one side only, and what the other sent is not counted.
+            self.halves.of_mut(from).absent = true;
+            return self.release(deliver);
+        }
         let next = self.halves.of(from).next;
         // Up to the first held segment of that direction, if one lies before.
         let first_held = self

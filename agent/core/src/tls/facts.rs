@@ -26,6 +26,8 @@ pub(crate) struct Facts {
     pub(crate) certificates: Option<Certificates>,
     pub(crate) client_certificates: Option<Certificates>,
     pub(crate) server_flight: Option<ServerFlight>,
+    /// The client's answer showed that the flight was over.
+    pub(crate) flight_is_over: bool,
     pub(crate) alerts: Vec<Alert>,
     pub(crate) hello_retry_after: Option<Duration>,
     pub(crate) server_hello_after: Option<Duration>,
@@ -133,6 +135,7 @@ impl Machine {
                 Step::Encrypted(state) => state.flight(),
                 _ => None,
             },
+            flight_is_over: negotiated.client_encrypted_at.is_some(),
             alerts: self.alerts,
         }
     }

@@ -92,6 +92,24 @@ pub fn shuffle(segments: &[Segment], window: usize, seed: u64) -> Vec<Segment> {
     out
 }
 
+/// The two sides of windows of `window` packets interleaved anew, each side in its own order, keeping the times of the
+/// places: what a capture does that takes each direction from a queue of its own.
+pub fn interleave(segments: &[Segment], window: usize, seed: u64) -> Vec<Segment> {
+    let mut dice = Dice(seed);
+    let mut out = Vec::with_capacity(segments.len());
+    for window in segments.chunks(window.max(1)) {
+        let (client, server): (Vec<&Segment>, Vec<&Segment>) =
+            window.iter().partition(|segment| segment.sender == Side::Client);
+        let (mut client, mut server) = (client.into_iter(), server.into_iter());
+        for place in window {
+            let from_client = dice.below(client.len() + server.len()) < client.len();
+            let next = if from_client { client.next() } else { server.next() };
+            out.extend(next.map(|segment| Segment { at: place.at, ..segment.clone() }));
+        }
+    }
+    out
+}
+
 /// Before every data segment but a side's first, a keepalive of its sender: one byte of no meaning in the place of the
 /// last one sent (RFC 9293, section 3.8.4).
 pub fn keepalives(segments: &[Segment]) -> Vec<Segment> {
@@ -259,6 +277,7 @@ mod tests {
             split(&plain, 7),
             reorder(&duplicate(&overlap(&plain, 20)), 9),
             shuffle(&plain, 5, 4),
+            interleave(&plain, 6, 2),
             coalesce(&plain, 60_000),
             retransmit(&plain, Duration::from_millis(3)),
             cut_stream(&plain, Side::Server, &[1, 5, 777]),
