@@ -6,6 +6,7 @@
 
 pub(crate) mod connection;
 pub mod key;
+mod overlap;
 pub(crate) mod reassembly;
 pub mod sequence;
 pub(crate) mod table;

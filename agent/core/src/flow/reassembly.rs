@@ -4,10 +4,11 @@
 //! bytes have been delivered (or are known to be lost to the capture). So whoever reads the result sees a ServerHello
 //! after the ClientHello that it answers, whatever order the capture had.
 //!
-//! Overlaps: the bytes that came first stand (what a receiver that had acknowledged them would have). Held segments
-//! are bounded per connection by [`MAX_HELD`] and [`MAX_HELD_BYTES`].
+//! Overlaps: the bytes that were delivered first stand (what a receiver that had acknowledged them would have), and
+//! segments that contradict others are counted. Held segments are bounded per connection by [`MAX_HELD`] and [`MAX_HELD_BYTES`].
 
 use super::key::{End, PerEnd};
+use super::overlap::{self, Recent};
 use super::sequence::Sequence;
 use crate::decode::Segment;
 use crate::time::Timestamp;
@@ -63,6 +64,8 @@ struct Half {
     seen: bool,
     /// Nothing was seen of this end for so long that nothing is waited for.
     absent: bool,
+    /// Segments that were delivered last.
+    recent: Recent,
     delivered: bool,
 }
 
@@ -126,12 +129,18 @@ pub(crate) struct Reassembly {
     halves: PerEnd<Half>,
     held: Vec<Held>,
     held_bytes: usize,
+    conflicts: u32,
 }
 
 impl Reassembly {
     /// Heap bytes held.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.held_bytes + self.held.capacity() * size_of::<Held>()
+    }
+
+    /// Segments since the last call that repeated bytes with another content.
+    pub(crate) fn take_conflicts(&mut self) -> u32 {
+        std::mem::take(&mut self.conflicts)
     }
 
     /// Whether a SYN with another sequence number than the one known opens a new connection on the same endpoints.
@@ -173,6 +182,7 @@ impl Reassembly {
             Slice { from, at, sequence, acknowledgment: segment.acknowledgment, bytes, length, ending };
         self.place(&slice, segment.syn);
         if (length > 0 || ending != Ending::None) && self.is_of_this_stream(&slice) {
+            self.conflicts += u32::from(self.contradicts(&slice));
             if self.is_due(&slice) {
                 self.deliver(&slice, deliver)?;
             } else {
@@ -258,6 +268,18 @@ impl Reassembly {
         }
     }
 
+    /// Whether a segment repeats bytes of another that was delivered lately or is held, and says something else.
+    fn contradicts(&self, slice: &Slice<'_>) -> bool {
+        let half = self.halves.of(slice.from);
+        let known = slice.sequence.distance_from(half.next) < 0;
+        known && half.recent.contradicts(slice.sequence, slice.bytes)
+            || self
+                .held
+                .iter()
+                .filter(|held| held.from == slice.from)
+                .any(|held| overlap::differ((held.sequence, &held.bytes), (slice.sequence, slice.bytes)))
+    }
+
     fn hold(&mut self, slice: &Slice<'_>) {
         let repeated = self.held.iter().any(|held| {
             held.from == slice.from
@@ -308,6 +330,7 @@ impl Reassembly {
             half.delivered = true;
             let bytes = slice.bytes.get(known..).unwrap_or_default();
             if !bytes.is_empty() {
+                half.recent.remember(slice.sequence.advanced(known), bytes);
                 deliver(Event::Data { from, at, bytes })?;
             }
             let cut = slice.length - slice.bytes.len().max(known);
