@@ -5,10 +5,11 @@ use crate::flow::key::{End, FlowKey, PathId, Paths};
 use crate::flow::table::{Arrival, Limits, Settled, Table, TableCounts};
 use crate::local::LocalNetworks;
 use crate::observation::{
-    CaptureFacts, GroupFacts, Observation, Outcome, PathFacts, Protocol, SCHEMA, Timing, Transport,
+    CaptureFacts, GroupFacts, IncompleteReason, Observation, PathFacts, Protocol, SCHEMA, Timing, Transport,
 };
 use crate::order::Order;
 use crate::time::Timestamp;
+use crate::tls::verdict::Verdict;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -276,10 +277,7 @@ impl Context<'_> {
             certificates: facts.certificates,
             client_certificates: facts.client_certificates,
             certificate_verify: None,
-            // Of an attempt that the capture gave up, more of the flight may have come.
-            server_flight: facts
-                .server_flight
-                .filter(|_| facts.flight_is_over || verdict.outcome != Outcome::Incomplete),
+            server_flight: facts.server_flight.filter(|_| facts.flight_is_over || shows_flight(&verdict)),
             alerts: facts.alerts,
             outcome: verdict.outcome,
             outcome_evidence: verdict.evidence,
@@ -301,6 +299,12 @@ impl Context<'_> {
             decrypted: None,
         }
     }
+}
+
+/// Whether what came of a flight is told although the client's answer did not show that it was over: where the attempt
+/// failed it is all of it, and where the capture ended all that there was. Otherwise more of it may lie in what is missing.
+fn shows_flight(verdict: &Verdict) -> bool {
+    matches!(verdict.incomplete, None | Some(IncompleteReason::EndedEarly))
 }
 
 /// A name made of what no two attempts of a run share: the start and the endpoints (FNV-1a, 64 bits).

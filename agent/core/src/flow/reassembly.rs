@@ -58,6 +58,8 @@ struct Half {
     base: Base,
     /// Sequence number of the next byte to deliver.
     next: Sequence,
+    /// The same by an earlier SYN with another number: the peer's acknowledgement decides.
+    next_by_earlier_syn: Option<Sequence>,
     /// Highest number that the peer has acknowledged.
     acknowledged: Option<Sequence>,
     /// Whether any packet of this end was seen.
@@ -210,13 +212,15 @@ impl Reassembly {
         let place = match half.base {
             Base::Unknown => true,
             _ if half.delivered || slice.ending == Ending::Reset => false,
-            _ if syn => true,
+            _ if syn => half.acknowledged != Some(half.next),
             // Before anything was delivered: data from before the first segment that the capture had, or a connection
             // that went on with another of several SYN-ACKs, which its acknowledgements of the peer show.
             Base::Guessed if slice.length > 0 && is_plausible(distance) => distance < 0,
             _ => slice.length > 0 && !is_plausible(distance) && peer_agrees,
         };
         if place {
+            let is_another_syn = syn && half.base == Base::Exact && distance != 0;
+            half.next_by_earlier_syn = is_another_syn.then_some(half.next);
             half.next = slice.sequence;
             half.base = if syn { Base::Exact } else { Base::Guessed };
         }
@@ -225,6 +229,10 @@ impl Reassembly {
         if peer.base == Base::Unknown && slice.ending != Ending::Reset {
             peer.base = Base::Guessed;
             peer.next = number;
+        }
+        if peer.next_by_earlier_syn == Some(number) && !peer.delivered {
+            peer.next = number;
+            peer.next_by_earlier_syn = None;
         }
         let highest = peer.acknowledged.map_or(number, |known| known.later(number));
         peer.acknowledged = Some(highest);
@@ -641,6 +649,21 @@ mod tests {
         assert_eq!(run.seen.missing, 0);
         run.push(End::Low, &Segment { rst: true, ..segment(104, None, b"") });
         assert_eq!((run.seen.missing, &run.seen.ends[..]), (3000, &["reset"][..]));
+    }
+
+    #[test]
+    fn of_several_answers_to_a_syn_the_one_that_is_acknowledged_counts() {
+        for numbers in [[499, 9_000], [9_000, 499], [499, 3], [3, 499]] {
+            let mut run = Run::new();
+            run.push(End::Low, &syn(99, None))
+                .push(End::High, &syn(numbers[0], Some(100)))
+                .push(End::High, &syn(numbers[1], Some(100)))
+                .push(End::Low, &segment(100, Some(500), b"abcd"))
+                .push(End::High, &syn(70_000, Some(100)))
+                .push(End::High, &segment(500, Some(104), b"efgh"));
+            let seen = run.flush();
+            assert_eq!((&seen.high[..], seen.missing), (&b"efgh"[..], 0), "{numbers:?}");
+        }
     }
 
     #[test]

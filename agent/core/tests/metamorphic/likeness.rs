@@ -68,6 +68,7 @@ const MAY_CHANGE: &[&str] = &[
     "failure",
     // Lists of what was seen, which may be shorter.
     "alerts",
+    "server_flight",
 ];
 
 /// Says how `part`, seen in fewer packets, contradicts `whole`: another verdict than the same or `incomplete`, or a
@@ -80,6 +81,15 @@ pub(crate) fn contradiction(part: &Value, whole: &Value) -> Option<String> {
         let cause = |record: &Value| (record["failure"]["cause"].clone(), record["failure"]["by"].clone());
         if cause(part) != cause(whole) {
             return Some(format!("failure {} became {}", whole["failure"], part["failure"]));
+        }
+    }
+    let records = |record: &Value| record["server_flight"]["records"].as_array().cloned();
+    if let Some(part_records) = records(part) {
+        let whole_records = records(whole).unwrap_or_default();
+        let ended_early = part["incomplete_reason"] == "ended_early";
+        let fits = part_records == whole_records || ended_early && whole_records.starts_with(&part_records);
+        if !fits {
+            return Some(format!("server_flight {whole_records:?} became {part_records:?}"));
         }
     }
     let known = whole["alerts"].as_array().unwrap();

@@ -5,7 +5,11 @@
 //! `cuts` cuts hellos at every place and others at random ones, `losses` takes packets out. Random tests print the case
 //! that failed with its seed.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at whatever it does not expect")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at whatever it does not expect"
+)]
 
 mod arrivals;
 mod cuts;
