@@ -11,6 +11,8 @@
 pub mod aggregate;
 pub mod decode;
 pub mod flow;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz_entry;
 pub mod histogram;
 pub mod iana;
 pub mod local;

@@ -145,6 +145,19 @@ impl Reassembly {
         std::mem::take(&mut self.conflicts)
     }
 
+    /// How far a direction has been told, once anything was.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn delivered_up_to(&self, end: End) -> Option<Sequence> {
+        let half = self.halves.of(end);
+        half.delivered.then_some(half.next)
+    }
+
+    /// Whether nothing is held.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.held_bytes == 0
+    }
+
     /// Whether a SYN with another sequence number than the one known opens a new connection on the same endpoints.
     pub(crate) fn is_reopened_by(&self, from: End, segment: &Segment<'_>) -> bool {
         if !segment.syn || segment.acknowledgment.is_some() {

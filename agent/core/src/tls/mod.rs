@@ -3,14 +3,14 @@
 //! Enters: stream bytes, holes, closes and resets in causal order (see [`crate::flow`]), each with its time. Leaves:
 //! a [`verdict::Verdict`] and the facts for an observation.
 
-mod client_hello;
+pub(crate) mod client_hello;
 pub(crate) mod detect;
 mod encrypted;
-mod facts;
+pub(crate) mod facts;
 mod legacy;
 mod legacy_flight;
 pub(crate) mod machine;
-mod message;
+pub(crate) mod message;
 pub(crate) mod record;
 mod server_hello;
 pub(crate) mod verdict;
