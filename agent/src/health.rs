@@ -83,6 +83,12 @@ impl Health {
         readings.reason(agent::EVICTIONS, attribute::EVICTION_REASON, "flows", observer.table.evicted_flows);
         readings.reason(agent::EVICTIONS, attribute::EVICTION_REASON, "bytes", observer.table.evicted_bytes);
         readings.add(agent::LATE_COMPLETIONS, Vec::new(), observer.table.late_completions);
+        readings.reason(
+            agent::PARSE_ERRORS,
+            attribute::REASON,
+            "conflicting_overlap",
+            observer.table.conflicting_segments,
+        );
         readings.add(agent::CLOCK_STEPS, Vec::new(), observer.clock_steps);
         let odd_key_shares = observer.odd_key_shares;
         readings.reason(agent::PARSE_ERRORS, attribute::REASON, "key_share_length", odd_key_shares);

@@ -13,6 +13,8 @@ pub mod decode;
 mod fallback;
 pub mod flow;
 mod fragments;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz_entry;
 pub mod histogram;
 pub mod iana;
 pub mod local;

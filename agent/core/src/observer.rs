@@ -7,11 +7,13 @@ use crate::flow::table::{Arrival, Limits, Settled, Table, TableCounts};
 use crate::fragments::Fragments;
 use crate::local::LocalNetworks;
 use crate::observation::{
-    CaptureFacts, GroupFacts, Observation, Outcome, PqReason, Protocol, SCHEMA, Timing, Transport,
+    CaptureFacts, GroupFacts, IncompleteReason, Observation, Outcome, PqReason, Protocol, SCHEMA, Timing,
+    Transport,
 };
 use crate::order::Order;
 use crate::time::Timestamp;
 use crate::tls::decrypt::key_log::{KeyLogCounts, KeyLogError, SharedKeyLog};
+use crate::tls::verdict::Verdict;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -422,7 +424,7 @@ impl Context<'_> {
             certificates: facts.certificates,
             client_certificates: facts.client_certificates,
             certificate_verify: facts.certificate_verify,
-            server_flight: facts.server_flight,
+            server_flight: facts.server_flight.filter(|_| facts.flight_is_over || shows_flight(&verdict)),
             alerts: facts.alerts,
             outcome: verdict.outcome,
             outcome_evidence: verdict.evidence,
@@ -447,6 +449,12 @@ impl Context<'_> {
             Oddities { key_shares: facts.odd_key_shares, negative_intervals: facts.negative_intervals };
         (Observation { pq_reason: PqReason::of(&observation), ..observation }, oddities)
     }
+}
+
+/// Whether what came of a flight is told although the client's answer did not show that it was over: where the attempt
+/// failed it is all of it, and where the capture ended all that there was. Otherwise more of it may lie in what is missing.
+fn shows_flight(verdict: &Verdict) -> bool {
+    matches!(verdict.incomplete, None | Some(IncompleteReason::EndedEarly))
 }
 
 /// A name made of what no two attempts of a run share: the start and the endpoints (FNV-1a, 64 bits).

@@ -7,6 +7,7 @@
 //! - [`capture`] runs the same library in memory, cuts what it says into packets and writes capture files, with
 //!   packets reordered, repeated, overlapped or removed as a test asks. No network and no privilege is needed.
 //!
+//! [`synthesis`] writes conversations by hand that no library would hold.
 //! [`receiver`] is a webhook sink that keeps and prints the pages that arrive.
 
 pub mod capture;
@@ -16,5 +17,6 @@ pub mod peers;
 pub mod plan;
 pub mod receiver;
 pub mod scenario;
+pub mod synthesis;
 pub mod traffic;
 pub mod truth;

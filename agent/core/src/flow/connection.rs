@@ -295,6 +295,11 @@ impl Connection {
         !(*seen.of(End::Low) && *seen.of(End::High)) || self.content.ended.is_some()
     }
 
+    /// Segments since the last call that repeated bytes with another content.
+    pub(crate) fn take_conflicts(&mut self) -> u32 {
+        self.reassembly.take_conflicts()
+    }
+
     /// Takes a segment.
     pub(crate) fn segment(&mut self, from: End, at: Timestamp, segment: &Segment<'_>) -> Option<Conclusion> {
         if self.path.segment(from, at, segment, self.round_trip.measured) != Kind::Duplicate {

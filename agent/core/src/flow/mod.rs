@@ -6,6 +6,7 @@
 
 pub(crate) mod connection;
 pub mod key;
+mod overlap;
 pub(crate) mod path;
 pub(crate) mod probe;
 pub(crate) mod reassembly;

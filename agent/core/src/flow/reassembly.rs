@@ -4,10 +4,11 @@
 //! bytes have been delivered (or are known to be lost to the capture). So whoever reads the result sees a ServerHello
 //! after the ClientHello that it answers, whatever order the capture had.
 //!
-//! Overlaps: the bytes that came first stand (what a receiver that had acknowledged them would have). Held segments
-//! are bounded per connection by [`MAX_HELD`] and [`MAX_HELD_BYTES`].
+//! Overlaps: the bytes that were delivered first stand (what a receiver that had acknowledged them would have), and
+//! segments that contradict others are counted. Held segments are bounded per connection by [`MAX_HELD`] and [`MAX_HELD_BYTES`].
 
 use super::key::{End, PerEnd};
+use super::overlap::{self, Recent};
 use super::sequence::Sequence;
 use crate::decode::Segment;
 use crate::time::Timestamp;
@@ -57,10 +58,16 @@ struct Half {
     base: Base,
     /// Sequence number of the next byte to deliver.
     next: Sequence,
+    /// The same by an earlier SYN with another number: the peer's acknowledgement decides.
+    next_by_earlier_syn: Option<Sequence>,
     /// Highest number that the peer has acknowledged.
     acknowledged: Option<Sequence>,
     /// Whether any packet of this end was seen.
     seen: bool,
+    /// Nothing was seen of this end for so long that nothing is waited for.
+    absent: bool,
+    /// Segments that were delivered last.
+    recent: Recent,
     delivered: bool,
 }
 
@@ -124,12 +131,31 @@ pub(crate) struct Reassembly {
     halves: PerEnd<Half>,
     held: Vec<Held>,
     held_bytes: usize,
+    conflicts: u32,
 }
 
 impl Reassembly {
     /// Heap bytes held.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.held_bytes + self.held.capacity() * size_of::<Held>()
+    }
+
+    /// Segments since the last call that repeated bytes with another content.
+    pub(crate) fn take_conflicts(&mut self) -> u32 {
+        std::mem::take(&mut self.conflicts)
+    }
+
+    /// How far a direction has been told, once anything was.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn delivered_up_to(&self, end: End) -> Option<Sequence> {
+        let half = self.halves.of(end);
+        half.delivered.then_some(half.next)
+    }
+
+    /// Whether nothing is held.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.held_bytes == 0
     }
 
     /// Whether a SYN with another sequence number than the one known opens a new connection on the same endpoints.
@@ -177,6 +203,7 @@ impl Reassembly {
             Slice { from, at, sequence, acknowledgment: segment.acknowledgment, bytes, length, ending };
         self.place(&slice, segment.syn);
         if (length > 0 || ending != Ending::None) && self.is_of_this_stream(&slice) {
+            self.conflicts += u32::from(self.contradicts(&slice));
             if self.is_due(&slice) {
                 self.deliver(&slice, deliver)?;
             } else {
@@ -199,17 +226,20 @@ impl Reassembly {
                 .is_some_and(|number| number.distance_from(peer.next).unsigned_abs() < 1 << 16);
         let half = self.halves.of_mut(slice.from);
         half.seen = true;
+        half.absent = false;
         let distance = slice.sequence.distance_from(half.next);
         let place = match half.base {
             Base::Unknown => true,
             _ if half.delivered || slice.ending == Ending::Reset => false,
-            _ if syn => true,
+            _ if syn => half.acknowledged != Some(half.next),
             // Before anything was delivered: data from before the first segment that the capture had, or a connection
             // that went on with another of several SYN-ACKs, which its acknowledgements of the peer show.
             Base::Guessed if slice.length > 0 && is_plausible(distance) => distance < 0,
             _ => slice.length > 0 && !is_plausible(distance) && peer_agrees,
         };
         if place {
+            let is_another_syn = syn && half.base == Base::Exact && distance != 0;
+            half.next_by_earlier_syn = is_another_syn.then_some(half.next);
             half.next = slice.sequence;
             half.base = if syn { Base::Exact } else { Base::Guessed };
         }
@@ -218,6 +248,10 @@ impl Reassembly {
         if peer.base == Base::Unknown && slice.ending != Ending::Reset {
             peer.base = Base::Guessed;
             peer.next = number;
+        }
+        if peer.next_by_earlier_syn == Some(number) && !peer.delivered {
+            peer.next = number;
+            peer.next_by_earlier_syn = None;
         }
         let highest = peer.acknowledged.map_or(number, |known| known.later(number));
         peer.acknowledged = Some(highest);
@@ -241,7 +275,8 @@ impl Reassembly {
     fn is_due(&self, slice: &Slice<'_>) -> bool {
         let half = self.halves.of(slice.from);
         let own = slice.sequence.distance_from(half.next);
-        if slice.ending == Ending::Reset && (half.base == Base::Unknown || !half.delivered) {
+        // Before anything was delivered a number is only known from a SYN; what refuses one bears any.
+        if slice.ending == Ending::Reset && half.base != Base::Exact && !half.delivered {
             return true;
         }
         own <= 0 && self.awaited_from_peer(slice) <= 0
@@ -252,12 +287,24 @@ impl Reassembly {
         let peer = self.halves.of(slice.from.peer());
         match slice.acknowledgment {
             // One-sided captures: there is nothing to wait for.
-            Some(number) if peer.seen => match number.distance_from(peer.next) {
+            Some(number) if !peer.absent => match number.distance_from(peer.next) {
                 distance if distance < PLAUSIBLE_DISTANCE => distance,
                 _ => 0,
             },
             _ => 0,
         }
+    }
+
+    /// Whether a segment repeats bytes of another that was delivered lately or is held, and says something else.
+    fn contradicts(&self, slice: &Slice<'_>) -> bool {
+        let half = self.halves.of(slice.from);
+        let known = slice.sequence.distance_from(half.next) < 0;
+        known && half.recent.contradicts(slice.sequence, slice.bytes)
+            || self
+                .held
+                .iter()
+                .filter(|held| held.from == slice.from)
+                .any(|held| overlap::differ((held.sequence, &held.bytes), (slice.sequence, slice.bytes)))
     }
 
     fn hold(&mut self, slice: &Slice<'_>) {
@@ -310,6 +357,7 @@ impl Reassembly {
             half.delivered = true;
             let bytes = slice.bytes.get(known..).unwrap_or_default();
             if !bytes.is_empty() {
+                half.recent.remember(slice.sequence.advanced(known), bytes);
                 deliver(Event::Data { from, at, bytes })?;
             }
             let cut = slice.length - slice.bytes.len().max(known);
@@ -380,6 +428,11 @@ impl Reassembly {
         } else {
             (oldest.from, oldest.sequence.distance_from(self.halves.of(oldest.from).next))
         };
+        if !self.halves.of(from).seen {
+            // The capture has one side only, and what the other sent is not counted.
+            self.halves.of_mut(from).absent = true;
+            return self.release(deliver);
+        }
         let next = self.halves.of(from).next;
         // Up to the first held segment of that direction, if one lies before.
         let first_held = self
@@ -617,6 +670,21 @@ mod tests {
         assert_eq!(run.seen.missing, 0);
         run.push(End::Low, &Segment { rst: true, ..segment(104, None, b"") });
         assert_eq!((run.seen.missing, &run.seen.ends[..]), (3000, &["reset"][..]));
+    }
+
+    #[test]
+    fn of_several_answers_to_a_syn_the_one_that_is_acknowledged_counts() {
+        for numbers in [[499, 9_000], [9_000, 499], [499, 3], [3, 499]] {
+            let mut run = Run::new();
+            run.push(End::Low, &syn(99, None))
+                .push(End::High, &syn(numbers[0], Some(100)))
+                .push(End::High, &syn(numbers[1], Some(100)))
+                .push(End::Low, &segment(100, Some(500), b"abcd"))
+                .push(End::High, &syn(70_000, Some(100)))
+                .push(End::High, &segment(500, Some(104), b"efgh"));
+            let seen = run.flush();
+            assert_eq!((&seen.high[..], seen.missing), (&b"efgh"[..], 0), "{numbers:?}");
+        }
     }
 
     #[test]

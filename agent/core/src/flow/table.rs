@@ -70,6 +70,8 @@ pub struct TableCounts {
     pub evicted_bytes: u64,
     /// Attempts that went on after they had been judged timed out.
     pub late_completions: u64,
+    /// Segments that repeated bytes of a connection under way with another content.
+    pub conflicting_segments: u64,
 }
 
 /// A settled attempt on its way out.
@@ -358,6 +360,7 @@ impl Table {
         let progress = connection.machine().map(|machine| machine.last_progress());
         let begun = progress.is_some();
         let conclusion = connection.segment(from, arrival.at, arrival.segment);
+        self.counts.conflicting_segments += u64::from(connection.take_conflicts());
         if !begun || connection.machine().map(|machine| machine.last_progress()) != progress {
             connection.idle_since = arrival.now;
         }

@@ -61,6 +61,8 @@ pub(super) struct Encrypted {
     server_flight: ServerFlight,
     /// Holes make the flight's sizes unknown.
     flight_is_whole: bool,
+    /// What the client sent first after the flight was not lost.
+    flight_end_is_known: bool,
     server_has_sent: bool,
     server_alert_sized: bool,
     /// The server's current record began after the client's flight.
@@ -85,6 +87,7 @@ impl Encrypted {
             early_data,
             server_flight: ServerFlight::default(),
             flight_is_whole: true,
+            flight_end_is_known: true,
             server_has_sent: false,
             server_alert_sized: false,
             record_follows_client: false,
@@ -96,10 +99,11 @@ impl Encrypted {
         }
     }
 
-    /// The server's flight, where no hole lies in it. With early data the client's records begin before the flight
-    /// is over, so its end is not known.
+    /// The server's flight so far, where no hole lies in it or in what shows its end. With early data the client's
+    /// records begin before the flight is over, so its end is not known.
     pub(super) fn flight(&self) -> Option<ServerFlight> {
-        (self.flight_is_whole && !self.early_data).then(|| self.server_flight.clone())
+        let is_known = self.flight_is_whole && self.flight_end_is_known && !self.early_data;
+        is_known.then(|| self.server_flight.clone())
     }
 
     /// Heap bytes held.
@@ -219,7 +223,11 @@ impl Encrypted {
         match from {
             Side::Server if self.client_encrypted_at.is_none() => self.flight_is_whole = false,
             Side::Server => {}
-            Side::Client => self.client_is_whole = false,
+            Side::Client => {
+                self.client_is_whole = false;
+                // The client's first record, which ends the flight, may lie in the hole.
+                self.flight_end_is_known &= self.client_encrypted_at.is_some();
+            }
         }
     }
 

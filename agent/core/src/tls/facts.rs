@@ -32,6 +32,8 @@ pub(crate) struct Facts {
     pub(crate) client_certificates: Option<Certificates>,
     pub(crate) certificate_verify: Option<CertificateVerify>,
     pub(crate) server_flight: Option<ServerFlight>,
+    /// The client's answer showed that the flight was over.
+    pub(crate) flight_is_over: bool,
     pub(crate) alerts: Vec<Alert>,
     pub(crate) hello_retry_after: Option<Duration>,
     pub(crate) server_hello_after: Option<Duration>,
@@ -167,6 +169,7 @@ impl Machine {
                 Step::Encrypted(state) => state.flight(),
                 _ => None,
             },
+            flight_is_over: negotiated.client_encrypted_at.is_some(),
             alerts: self.alerts,
             decrypted: revealed.decrypted,
         }

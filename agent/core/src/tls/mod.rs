@@ -3,17 +3,17 @@
 //! Enters: stream bytes, holes, closes and resets in causal order (see [`crate::flow`]), each with its time. Leaves:
 //! a [`verdict::Verdict`] and the facts for an observation.
 
-mod client_hello;
+pub(crate) mod client_hello;
 pub(crate) mod decrypt;
 pub(crate) mod detect;
 mod encrypted;
-mod facts;
+pub(crate) mod facts;
 mod inference;
 mod ja4;
 mod legacy;
 mod legacy_flight;
 pub(crate) mod machine;
-mod message;
+pub(crate) mod message;
 pub(crate) mod record;
 mod server_hello;
 pub(crate) mod verdict;

@@ -144,13 +144,7 @@ fn push_ip_packet(out: &mut Vec<u8>, wire: &Wire, segment: &Segment, identificat
 fn tcp_segment(wire: &Wire, segment: &Segment) -> Vec<u8> {
     let from = wire.endpoints.of(segment.sender);
     let to = wire.endpoints.of(segment.sender.peer());
-    let options = segment
-        .announced_segment_bytes
-        .map(|bytes| {
-            let [high, low] = bytes.to_be_bytes();
-            vec![2, 4, high, low]
-        })
-        .unwrap_or_default();
+    let options = options(wire, segment);
     let words = 5 + u8::try_from(options.len() / 4).unwrap_or(0);
     let flags = segment.flags;
     let bits = u8::from(flags.fin)
@@ -187,6 +181,26 @@ fn tcp_segment(wire: &Wire, segment: &Segment) -> Vec<u8> {
     out.extend_from_slice(&options);
     out.extend_from_slice(&segment.payload);
     out
+}
+
+/// Maximum segment size where it is announced; timestamps, and with them selective acknowledgement and window scale,
+/// where the wire has them.
+fn options(wire: &Wire, segment: &Segment) -> Vec<u8> {
+    let mut options = Vec::new();
+    if let Some(bytes) = segment.announced_segment_bytes {
+        let [high, low] = bytes.to_be_bytes();
+        options.extend_from_slice(&[2, 4, high, low]);
+    }
+    if wire.tcp_options {
+        if segment.flags.syn {
+            options.extend_from_slice(&[1, 1, 4, 2, 1, 3, 3, 7]);
+        }
+        let now = u32::try_from(segment.at.as_millis() & 0xffff_ffff).unwrap_or(0);
+        options.extend_from_slice(&[1, 1, 8, 10]);
+        options.extend_from_slice(&now.to_be_bytes());
+        options.extend_from_slice(&now.wrapping_sub(20).to_be_bytes());
+    }
+    options
 }
 
 fn directed<T>(sender: Side, client: T, server: T) -> (T, T) {

@@ -2,8 +2,9 @@
 //!
 //! Data walks one way: a [`Session`] is what the TLS library said in memory; [`Wire::segments`] cuts it into TCP
 //! segments with times; the functions of [`transform`] disturb those; [`Wire::packets`] wraps them in IP and a link
-//! layer; [`transform::encapsulate`] and [`transform::fragment`] change those; [`write_pcap`] makes a file of them. The
-//! bytes of the handshake differ from run to run (keys are fresh); times, addresses and sequence numbers do not.
+//! layer; [`transform::encapsulate`] and [`transform::fragment`] change those; [`copies`] repeats or spoils what was
+//! captured; [`write_pcap`] makes a file of them. The bytes of the handshake differ from run to run (keys are fresh);
+//! times, addresses and sequence numbers do not.
 //!
 //! ```
 //! use pqscope_lab::capture::{Session, Wire, transform, write_pcap};
@@ -17,6 +18,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod copies;
 mod encapsulate;
 mod file;
 mod frame;

@@ -4,7 +4,9 @@
 
 pub use super::encapsulate::{Wrapper, encapsulate, fragment};
 
-use super::wire::Segment;
+use super::wire::{Flags, Segment};
+use crate::plan::Side;
+use std::time::Duration;
 
 /// Shuffles the data segments of every burst (segments that one side sends without the other sending data between),
 /// keeping the times of the places. The same seed gives the same order.
@@ -79,6 +81,114 @@ pub fn split(segments: &[Segment], bytes: usize) -> Vec<Segment> {
     out
 }
 
+/// Shuffles everything that was captured within windows of `window` packets, whoever sent it, keeping the times of the
+/// places: what a capture on several queues may do. The same seed gives the same order.
+pub fn shuffle(segments: &[Segment], window: usize, seed: u64) -> Vec<Segment> {
+    let mut out = segments.to_vec();
+    let mut dice = Dice(seed);
+    for start in (0..out.len()).step_by(window.max(1)) {
+        let length = window.min(out.len() - start);
+        for upper in (1..length).rev() {
+            swap_keeping_times(&mut out, start + dice.below(upper + 1), start + upper);
+        }
+    }
+    out
+}
+
+/// The two sides of windows of `window` packets interleaved anew, each side in its own order, keeping the times of the
+/// places: what a capture does that takes each direction from a queue of its own.
+pub fn interleave(segments: &[Segment], window: usize, seed: u64) -> Vec<Segment> {
+    let mut dice = Dice(seed);
+    let mut out = Vec::with_capacity(segments.len());
+    for window in segments.chunks(window.max(1)) {
+        let (client, server): (Vec<&Segment>, Vec<&Segment>) =
+            window.iter().partition(|segment| segment.sender == Side::Client);
+        let (mut client, mut server) = (client.into_iter(), server.into_iter());
+        for place in window {
+            let from_client = dice.below(client.len() + server.len()) < client.len();
+            let next = if from_client { client.next() } else { server.next() };
+            out.extend(next.map(|segment| Segment { at: place.at, ..segment.clone() }));
+        }
+    }
+    out
+}
+
+/// Before every data segment but a side's first, a keepalive of its sender: one byte of no meaning in the place of the
+/// last one sent (RFC 9293, section 3.8.4).
+pub fn keepalives(segments: &[Segment]) -> Vec<Segment> {
+    let mut out = Vec::with_capacity(segments.len());
+    let mut has_sent = Vec::new();
+    for segment in segments {
+        if !segment.payload.is_empty() {
+            if has_sent.contains(&segment.sender) {
+                let flags = Flags { ack: true, ..Flags::default() };
+                let sequence = segment.sequence.wrapping_sub(1);
+                out.push(Segment { sequence, flags, payload: vec![0], ..segment.clone() });
+            } else {
+                has_sent.push(segment.sender);
+            }
+        }
+        out.push(segment.clone());
+    }
+    out
+}
+
+/// Data segments that follow each other become one of up to `bytes` bytes, as the receive offload of a network card
+/// hands them on.
+pub fn coalesce(segments: &[Segment], bytes: usize) -> Vec<Segment> {
+    let mut out: Vec<Segment> = Vec::with_capacity(segments.len());
+    for segment in segments {
+        if let Some(last) = out.last_mut()
+            && last.sender == segment.sender
+            && !last.payload.is_empty()
+            && !segment.payload.is_empty()
+            && last.payload.len() + segment.payload.len() <= bytes
+        {
+            last.payload.extend_from_slice(&segment.payload);
+            last.flags = segment.flags;
+        } else {
+            out.push(segment.clone());
+        }
+    }
+    out
+}
+
+/// Data segments come again after `later`, as their sender's timer sends them.
+pub fn retransmit(segments: &[Segment], later: Duration) -> Vec<Segment> {
+    let again = segments.iter().filter(|segment| !segment.payload.is_empty());
+    let again = again.map(|segment| Segment { at: segment.at + later, ..segment.clone() });
+    let mut out: Vec<Segment> = segments.iter().cloned().chain(again).collect();
+    out.sort_by_key(|segment| segment.at);
+    out
+}
+
+/// A side's data cut at these places of its stream, counted from its first byte.
+pub fn cut_stream(segments: &[Segment], side: Side, cuts: &[usize]) -> Vec<Segment> {
+    let mut out = Vec::with_capacity(segments.len() + cuts.len());
+    let mut sent = 0;
+    for segment in segments {
+        let length = segment.payload.len();
+        if segment.sender != side || length == 0 {
+            out.push(segment.clone());
+            continue;
+        }
+        let inner =
+            cuts.iter().filter_map(|cut| cut.checked_sub(sent)).filter(|cut| (1..length).contains(cut));
+        let mut ends: Vec<usize> = inner.chain([length]).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        let mut from = 0;
+        for end in ends {
+            let payload = segment.payload.get(from..end).unwrap_or_default().to_vec();
+            let sequence = segment.sequence.wrapping_add(u32::try_from(from).unwrap_or(0));
+            out.push(Segment { sequence, payload, ..segment.clone() });
+            from = end;
+        }
+        sent += length;
+    }
+    out
+}
+
 /// The capture without the packets at these places.
 pub fn without(segments: &[Segment], places: &[usize]) -> Vec<Segment> {
     segments
@@ -136,7 +246,6 @@ impl Dice {
 mod tests {
     use super::*;
     use crate::capture::{Session, Wire};
-    use crate::plan::Side;
     use crate::scenario::Scenario;
 
     fn segments() -> Vec<Segment> {
@@ -170,6 +279,11 @@ mod tests {
             overlap(&plain, 50),
             split(&plain, 7),
             reorder(&duplicate(&overlap(&plain, 20)), 9),
+            shuffle(&plain, 5, 4),
+            interleave(&plain, 6, 2),
+            coalesce(&plain, 60_000),
+            retransmit(&plain, Duration::from_millis(3)),
+            cut_stream(&plain, Side::Server, &[1, 5, 777]),
         ];
         for (index, other) in disturbed.iter().enumerate() {
             assert_ne!(other, &plain, "disturbance {index} does nothing");
@@ -181,6 +295,18 @@ mod tests {
                 assert_eq!(stream(other, side), stream(&plain, side), "disturbance {index}");
             }
         }
+    }
+
+    #[test]
+    fn cuts_and_keepalives_lie_where_they_should() {
+        let plain = segments();
+        let cut = cut_stream(&plain, Side::Client, &[3, 203]);
+        let lengths: Vec<_> = cut.iter().map(|segment| segment.payload.len()).filter(|n| *n > 0).collect();
+        assert_eq!(lengths[..4], [3, 197, 3, 197]);
+        let kept = keepalives(&plain);
+        assert!(kept.len() > plain.len());
+        let first = kept.iter().find(|segment| !segment.payload.is_empty()).unwrap();
+        assert_eq!(first.payload.len(), 200, "nothing was sent before that could be kept alive");
     }
 
     #[test]

@@ -109,6 +109,9 @@ pub struct Wire {
     pub round_trip: Duration,
     /// Captured bytes of each packet at most; `None` for all.
     pub snap_length: Option<usize>,
+    /// Whether every segment carries TCP timestamps (RFC 7323), and those that open the connection the options that
+    /// usually come with them.
+    pub tcp_options: bool,
 }
 
 impl Default for Wire {
@@ -124,6 +127,7 @@ impl Default for Wire {
             start: Duration::from_secs(1_767_225_600),
             round_trip: Duration::from_millis(20),
             snap_length: None,
+            tcp_options: false,
         }
     }
 }

@@ -180,7 +180,8 @@ impl Probing {
     pub(super) fn hole(&mut self, from: End, length: usize) {
         self.missing_bytes += length as u64;
         let probe = self.probes.of_mut(from);
-        (probe.begun_before, probe.exact) = (true, false);
+        // Bytes from before the hole and after it are no beginning together.
+        *probe = Probe { begun_before: true, ..Probe::default() };
         let Some(talk) = &mut self.talk else { return };
         talk.doubtful = true;
         let side = talk.side(from);
