@@ -355,9 +355,10 @@ impl ClientHello {
         self.is_well_formed
     }
 
-    /// Version of the fixed part.
-    pub(crate) const fn legacy_version(&self) -> ProtocolVersion {
-        self.legacy_version
+    /// The highest of supported_versions; without any, the version of the fixed part.
+    pub(crate) fn highest_version(&self) -> ProtocolVersion {
+        let list = self.extension(extension::SUPPORTED_VERSIONS).and_then(|body| body.get(1..));
+        numbers(list.unwrap_or_default()).max().map_or(self.legacy_version, ProtocolVersion)
     }
 
     fn suites_start(&self) -> usize {
@@ -436,8 +437,13 @@ impl ClientHello {
 
     /// Schemes of signature_algorithms.
     pub(crate) fn signature_schemes(&self) -> Vec<SignatureScheme> {
+        self.signature_scheme_numbers().map(SignatureScheme).collect()
+    }
+
+    /// Their numbers.
+    pub(crate) fn signature_scheme_numbers(&self) -> impl Iterator<Item = u16> {
         let list = self.extension(extension::SIGNATURE_ALGORITHMS).and_then(|body| body.get(2..));
-        numbers(list.unwrap_or_default()).map(SignatureScheme).collect()
+        numbers(list.unwrap_or_default())
     }
 
     fn alpn_list(&self) -> AlpnNames<'_> {

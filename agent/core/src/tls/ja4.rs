@@ -20,6 +20,9 @@ use std::fmt::Write;
 /// Bytes of a fingerprint, which are always as many.
 pub(crate) const LENGTH: usize = 36;
 
+/// Suites or extensions that fit without more room; few clients have more.
+const USUAL_COUNT: usize = 64;
+
 /// Digits of a hash.
 const HASH_DIGITS: usize = 12;
 
@@ -28,29 +31,29 @@ pub(crate) fn fingerprint(hello: &ClientHello, carried_by: Protocol) -> Option<S
     if !hello.is_well_formed() || hello.is_cut() {
         return None;
     }
-    let mut suites: Vec<u16> = hello.cipher_suites()?.map(|suite| suite.0).collect();
-    let mut extensions: Vec<u16> = hello.extension_types().collect();
+    let mut numbers = Vec::with_capacity(USUAL_COUNT);
+    numbers.extend(hello.cipher_suites()?.map(|suite| suite.0));
     let mut text = String::with_capacity(LENGTH);
     text.push(match carried_by {
         Protocol::Tls => 't',
     });
     text.push_str(version_word(hello));
     text.push(if hello.has_server_name() { 'd' } else { 'i' });
-    let _ = write!(text, "{:02}{:02}", suites.len().min(99), extensions.len().min(99));
+    let _ = write!(text, "{:02}{:02}", numbers.len().min(99), hello.extension_types().count().min(99));
     text.extend(alpn_word(hello.first_alpn()));
-    suites.sort_unstable();
-    push_hash(&mut text, &suites, &[]);
-    extensions.retain(|kind| !matches!(*kind, extension::SERVER_NAME | extension::ALPN));
-    extensions.sort_unstable();
-    let schemes: Vec<u16> = hello.signature_schemes().into_iter().map(|scheme| scheme.0).collect();
-    push_hash(&mut text, &extensions, &schemes);
+    numbers.sort_unstable();
+    push_hash(&mut text, &numbers, std::iter::empty());
+    numbers.clear();
+    let hashed = |kind: &u16| !matches!(*kind, extension::SERVER_NAME | extension::ALPN);
+    numbers.extend(hello.extension_types().filter(hashed));
+    numbers.sort_unstable();
+    push_hash(&mut text, &numbers, hello.signature_scheme_numbers());
     Some(text)
 }
 
 /// The highest version offered; a version without a name, a draft's for instance, is `00`.
 fn version_word(hello: &ClientHello) -> &'static str {
-    let highest = hello.versions().into_iter().max().unwrap_or(hello.legacy_version());
-    match highest {
+    match hello.highest_version() {
         ProtocolVersion::TLS_1_3 => "13",
         ProtocolVersion::TLS_1_2 => "12",
         ProtocolVersion::TLS_1_1 => "11",
@@ -77,29 +80,30 @@ fn hex_digit(value: u8) -> char {
 }
 
 /// Adds an underscore and the hash of `first`, with `second` after it where there is any.
-fn push_hash(text: &mut String, first: &[u16], second: &[u16]) {
+fn push_hash(text: &mut String, first: &[u16], second: impl Iterator<Item = u16>) {
     text.push('_');
     if first.is_empty() {
         text.extend(std::iter::repeat_n('0', HASH_DIGITS));
         return;
     }
-    let mut input = String::with_capacity((first.len() + second.len()) * 5);
-    push_numbers(&mut input, first);
-    if !second.is_empty() {
-        input.push('_');
-        push_numbers(&mut input, second);
-    }
-    let hash = Sha256::digest(input.as_bytes());
+    let mut hash = Sha256::new();
+    update_with_numbers(&mut hash, first.iter().copied(), None);
+    update_with_numbers(&mut hash, second, Some(b'_'));
+    let hash = hash.finalize();
     text.extend(hash.iter().flat_map(|byte| [hex_digit(byte >> 4), hex_digit(byte & 15)]).take(HASH_DIGITS));
 }
 
-/// Adds numbers as four hex digits each, with commas between them.
-fn push_numbers(input: &mut String, numbers: &[u16]) {
-    for (at, number) in numbers.iter().enumerate() {
-        if at > 0 {
-            input.push(',');
+/// Hashes numbers as four hex digits each, with commas between them and `lead` before the first.
+fn update_with_numbers(hash: &mut Sha256, numbers: impl Iterator<Item = u16>, lead: Option<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut separator = lead;
+    for number in numbers {
+        if let Some(separator) = separator {
+            hash.update([separator]);
         }
-        input.extend([12, 8, 4, 0].map(|shift| hex_digit((number >> shift & 15) as u8)));
+        let digit = |shift: u16| DIGITS.get(usize::from(number >> shift & 15)).copied().unwrap_or_default();
+        hash.update([digit(12), digit(8), digit(4), digit(0)]);
+        separator = Some(b',');
     }
 }
 

@@ -1,5 +1,7 @@
 //! A walk over DER (X.690 section 8 and 10) that reads headers only and tolerates what it need not understand.
 
+use std::fmt::Write;
+
 /// Tags that certificates use.
 pub(super) mod tag {
     pub(in super::super) const INTEGER: u8 = 0x02;
@@ -109,7 +111,7 @@ impl<'a> Reader<'a> {
 
 /// An object identifier's content in dotted form; `None` where it is none, or has an arc beyond 64 bits.
 pub(super) fn dotted(content: &[u8]) -> Option<String> {
-    let mut text = String::new();
+    let mut text = String::with_capacity(USUAL_DOTTED);
     let mut arc = 0_u64;
     let mut within = false;
     for byte in content.get(..content.len().min(MAX_OID))? {
@@ -123,15 +125,17 @@ pub(super) fn dotted(content: &[u8]) -> Option<String> {
         }
         if text.is_empty() {
             let first = (arc / 40).min(2);
-            text = format!("{first}.{}", arc - first * 40);
+            let _ = write!(text, "{first}.{}", arc - first * 40);
         } else {
-            text.push('.');
-            text.push_str(&arc.to_string());
+            let _ = write!(text, ".{arc}");
         }
         arc = 0;
     }
     (!text.is_empty() && !within && content.len() <= MAX_OID).then_some(text)
 }
+
+/// Characters that the dotted forms of known identifiers fit in.
+const USUAL_DOTTED: usize = 28;
 
 /// Bytes of the longest object identifier that is read.
 const MAX_OID: usize = 64;

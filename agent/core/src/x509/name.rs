@@ -2,6 +2,7 @@
 
 use super::der::{Element, Reader, dotted, tag};
 use super::hex;
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Bytes of a name's text; a longer one ends with an ellipsis.
@@ -81,14 +82,14 @@ fn relative_name(part: Element<'_>, out: &mut Text) {
 }
 
 /// The characters of a string value; what its encoding does not allow reads as U+FFFD.
-fn characters(value: Element<'_>) -> Option<String> {
+fn characters(value: Element<'_>) -> Option<Cow<'_, str>> {
     let content = value.content;
     Some(match value.tag {
         tag::UTF8_STRING
         | tag::NUMERIC_STRING
         | tag::PRINTABLE_STRING
         | tag::IA5_STRING
-        | tag::VISIBLE_STRING => String::from_utf8_lossy(content).into_owned(),
+        | tag::VISIBLE_STRING => String::from_utf8_lossy(content),
         // In practice Latin-1, whatever T.61 says.
         tag::TELETEX_STRING => content.iter().map(|byte| char::from(*byte)).collect(),
         tag::BMP_STRING => {
