@@ -337,12 +337,16 @@ impl PqReason {
         }
         let groups = seen.client_hello.groups.as_ref()?;
         let retried = seen.hello_retry.and_then(|retry| retry.group);
+        // A request for another hello may lie in what the capture missed.
+        let may_hide_retry = seen.hello_retry.is_none() && seen.capture.missing_bytes > 0;
         Some(if !groups.iter().any(is_post_quantum) {
             Self::NotOffered
         } else if !seen.version?.is_tls_1_3() {
             Self::VersionTooOld
         } else if retried.is_some_and(|group| !is_post_quantum(&group)) {
             Self::RetryToClassical
+        } else if may_hide_retry {
+            return None;
         } else if seen.client_hello.key_shares.as_ref()?.iter().any(is_post_quantum) {
             Self::ServerIgnoredShare
         } else {

@@ -16,6 +16,9 @@ use crate::upgrade::{Dialogue, News};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+/// The least that implementations wait before they send again (Linux; RFC 6298 asks for a second).
+const LEAST_RTO: Duration = Duration::from_millis(200);
+
 /// Segments that a server may send before the first acknowledgement (RFC 6928).
 const INITIAL_WINDOW: u64 = 10;
 
@@ -233,7 +236,8 @@ impl Connection {
         let client = attempt.client;
         let stalled = Stalled {
             hello_is_large: attempt.machine.hello_is_large(),
-            client_resent: self.path.resent(client) > 0,
+            client_resent: self.path.resent(client) > 0
+                && verdict.at.since(attempt.machine.start()).is_some_and(|waited| waited >= LEAST_RTO),
             client: self.path.is_unacknowledged(client),
             server: self.path.is_unacknowledged(client.peer()),
             too_big: self.too_big > 0,

@@ -67,6 +67,8 @@ struct Print {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Half {
+    /// The beginning of what was seen.
+    begin: Sequence,
     /// The end of what was sent so far.
     sent: Option<Sequence>,
     /// The end of the data among it: the peer of a dead path does not acknowledge a FIN either.
@@ -99,9 +101,14 @@ impl Half {
     /// Takes a stretch of sequence space.
     fn take(&mut self, at: Timestamp, from: Sequence, to: Sequence, round_trip: Option<Duration>) -> Kind {
         let Some(sent) = self.sent else {
-            self.sent = Some(to);
+            (self.begin, self.sent) = (from, Some(to));
             return Kind::New;
         };
+        if from.distance_from(self.begin) < 0 && to.distance_from(self.begin) <= 0 {
+            // The capture's first packet of this direction was not the first that was sent.
+            self.begin = from;
+            return Kind::OutOfOrder;
+        }
         let ahead = from.distance_from(sent);
         if ahead >= 0 {
             if ahead > 0 {
@@ -237,7 +244,7 @@ impl Path {
 pub(crate) struct Stalled {
     /// The hello took more than one segment.
     pub(crate) hello_is_large: bool,
-    /// The client sent data again.
+    /// The client sent data again, and waited for an answer to that.
     pub(crate) client_resent: bool,
     /// A side's data was not acknowledged.
     pub(crate) client: bool,
@@ -396,6 +403,14 @@ mod tests {
                 "the hole is filled by now"
             );
         }
+    }
+
+    #[test]
+    fn what_precedes_the_first_packet_of_the_capture_was_overtaken() {
+        let mut run = Run::new();
+        run.at(0, &segment(150, 50, 2));
+        assert_eq!(run.at(0, &segment(100, 50, 1)), Kind::OutOfOrder);
+        assert_eq!(run.at(300, &segment(100, 50, 3)), Kind::Retransmission);
     }
 
     #[test]

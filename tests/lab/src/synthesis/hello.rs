@@ -150,7 +150,13 @@ pub struct ServerHello {
 impl ServerHello {
     /// TLS 1.3, TLS_AES_128_GCM_SHA256, a share of this group.
     pub fn tls13(group: u16) -> Self {
-        let share = [&group.to_be_bytes()[..], &prefixed(2, &filler(32))].concat();
+        // As long as the group's shares are; of other groups any length will do.
+        let length = match group {
+            0x0017 => 65,
+            0x11ec => 1120,
+            _ => 32,
+        };
+        let share = [&group.to_be_bytes()[..], &prefixed(2, &filler(length))].concat();
         Self {
             legacy_version: 0x0303,
             random: [7; 32],
