@@ -407,6 +407,9 @@ pub struct Certificates {
     pub low: Option<u64>,
     /// Most that it can weigh.
     pub high: Option<u64>,
+    /// Whether the message was compressed (RFC 8879); `None` where it may have been and cannot be told. Then the bounds hold
+    /// for a message that was not.
+    pub compressed: Option<bool>,
     /// Facts of the first certificate.
     pub leaf: Option<Box<LeafFacts>>,
 }
@@ -423,6 +426,7 @@ impl Certificates {
             evidence: Evidence::Seen,
             low: Some(chain),
             high: Some(chain),
+            compressed: Some(false),
             leaf: None,
         }
     }

@@ -40,11 +40,12 @@ impl RoundTrip {
     fn segment(&mut self, from: End, at: Timestamp, segment: &Segment<'_>) {
         match (segment.syn, segment.acknowledgment) {
             (true, None) => {
-                self.repeated |= self.syn.is_some();
+                // What comes again after the answer to it leaves no doubt about which was answered.
+                self.repeated |= self.syn.is_some() && self.measured.is_none();
                 self.syn = Some((from, at));
             }
             (true, Some(_)) => {
-                self.repeated |= self.awaited.is_some();
+                self.repeated |= self.awaited.is_some() && self.measured.is_none();
                 self.awaited = Some(segment.sequence.advanced(1));
             }
             (false, Some(number)) => {

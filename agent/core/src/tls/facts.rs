@@ -176,13 +176,20 @@ impl Machine {
     }
 
     fn hello_facts(&self) -> ClientHelloFacts {
-        let Some(hello) = self.opening.hello.as_ref() else { return ClientHelloFacts::default() };
-        if hello.is_cut() {
-            // Too large to be kept whole: what is absent from it may have been there.
+        let hello = self.opening.hello.as_ref();
+        let Some(hello) = hello.filter(|hello| !hello.is_cut()) else {
+            // Cut by the snapshot length, or too large to be kept whole: what is absent from it may have been there.
+            let Some(length) = hello.map(ClientHello::length).or(self.opening.cut_length) else {
+                return ClientHelloFacts::default();
+            };
             let (records, segments) = (Some(self.opening.records), Some(self.opening.segments));
-            let length = Some(hello.length());
-            return ClientHelloFacts { length, records, segments, ..ClientHelloFacts::default() };
-        }
+            return ClientHelloFacts {
+                length: Some(length),
+                records,
+                segments,
+                ..ClientHelloFacts::default()
+            };
+        };
         ClientHelloFacts {
             versions: Some(hello.versions()),
             groups: Some(hello.groups()),

@@ -85,6 +85,8 @@ pub(super) struct Opening {
     pub(super) start: Timestamp,
     /// `None` until it is whole, and for good where a hole lies in it.
     pub(super) hello: Option<ClientHello>,
+    /// Length of a hello that was sent whole and that the snapshot length cut.
+    pub(super) cut_length: Option<u32>,
     pub(super) records: u32,
     pub(super) segments: u32,
     /// The last packet that was needed for it so far.
@@ -168,6 +170,7 @@ impl Machine {
             opening: Opening {
                 start,
                 hello: None,
+                cut_length: None,
                 records: 0,
                 segments: 0,
                 latest: start,
@@ -398,8 +401,8 @@ impl Machine {
         direction.body = Body::Ignored;
         direction.alert_level = None;
         direction.blind |= !within_message;
-        if from == Side::Client && hello_begun {
-            // It will never be whole; the server's answer may still come.
+        if from == Side::Client && hello_begun && !(truncated && within_message) {
+            // It will never be whole; the server's answer may still come. One that was only cut goes on to its end.
             self.ssl2_hello = None;
             self.step = Step::Answer;
         }
@@ -592,9 +595,15 @@ impl Machine {
                 }
                 None
             }
-            (Body::Ignored, MessageType::CLIENT_HELLO) => {
-                if from == Side::Client && matches!(self.step, Step::SecondHello) {
-                    self.step = Step::FinalAnswer;
+            (Body::Ignored, MessageType::CLIENT_HELLO) if from == Side::Client => {
+                match self.step {
+                    Step::FirstHello => {
+                        self.opening.cut_length = Some(header.length);
+                        self.opening.complete_at = Some(self.opening.latest);
+                        self.step = Step::Answer;
+                    }
+                    Step::SecondHello => self.step = Step::FinalAnswer,
+                    Step::Answer | Step::FinalAnswer | Step::Legacy(_) | Step::Encrypted(_) => {}
                 }
                 None
             }

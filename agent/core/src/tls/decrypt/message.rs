@@ -49,6 +49,7 @@ pub(super) fn certificates(body: &[u8], message_bytes: u32) -> Certificates {
                 evidence: Evidence::Decrypted,
                 low: Some(chain),
                 high: Some(chain),
+                compressed: Some(false),
                 leaf: leaf.and_then(leaf_facts).map(Box::new),
             }
         }
@@ -59,10 +60,11 @@ pub(super) fn certificates(body: &[u8], message_bytes: u32) -> Certificates {
 /// A chain out of a CompressedCertificate message (RFC 8879 section 4). Of what zlib did not compress only the
 /// message's own length is known.
 pub(super) fn compressed_certificates(body: &[u8], message_bytes: u32) -> Certificates {
-    match inflated(body) {
+    let certificates = match inflated(body) {
         Some(inflated) => certificates(&inflated, message_bytes),
         None => message_alone(message_bytes),
-    }
+    };
+    Certificates { compressed: Some(true), ..certificates }
 }
 
 fn message_alone(message_bytes: u32) -> Certificates {
@@ -74,6 +76,7 @@ fn message_alone(message_bytes: u32) -> Certificates {
         evidence: Evidence::Decrypted,
         low: None,
         high: None,
+        compressed: Some(false),
         leaf: None,
     }
 }
@@ -179,17 +182,18 @@ mod tests {
 
     #[test]
     fn zlib_is_undone_within_the_length_that_is_claimed() {
+        let alone = Certificates { compressed: Some(true), ..message_alone(99) };
         let message = certificate_message(&[700, 800]);
         let facts = compressed_certificates(&compressed(1, &message, message.len()), 99);
         assert_eq!((facts.lengths, facts.message_bytes), (Some(vec![700, 800]), Some(99)));
         for claimed in [message.len() - 1, message.len() + 1, 1 << 21] {
             let facts = compressed_certificates(&compressed(1, &message, claimed), 99);
-            assert_eq!(facts, message_alone(99), "{claimed}");
+            assert_eq!(facts, alone, "{claimed}");
         }
         let bomb = certificate_message(&[1 << 21]);
-        assert_eq!(compressed_certificates(&compressed(1, &bomb, bomb.len()), 99), message_alone(99));
+        assert_eq!(compressed_certificates(&compressed(1, &bomb, bomb.len()), 99), alone);
         let brotli = compressed(2, &message, message.len());
-        assert_eq!(compressed_certificates(&brotli, 99), message_alone(99));
+        assert_eq!(compressed_certificates(&brotli, 99), alone);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{
     CertificateVerify, ENTRY_OVERHEAD, FAMILIES, FULL_RECORD, Inferred, LIST_OVERHEAD, MESSAGE_HEADER, Offer,
     Signature, VERIFY_OVERHEAD, chain_bounds, inferred_certificates, verify,
 };
-use crate::observation::SignatureFamily;
+use crate::observation::{Certificates, SignatureFamily};
 
 /// EncryptedExtensions with an empty list.
 const LEAST_EXTENSIONS: u32 = 6;
@@ -56,8 +56,8 @@ pub(super) fn server(plaintexts: &[u32], finished: u32, offer: &Offer) -> Option
     }
     let (low, high) = bounds?;
     families.dedup();
-    let certificates =
-        (high - low <= MOST_WIDTH.max(high / 2)).then(|| inferred_certificates(None, Some((low, high))));
+    let certificates = (high - low <= MOST_WIDTH.max(high / 2))
+        .then(|| Certificates { compressed: Some(false), ..inferred_certificates(None, Some((low, high))) });
     Some(Inferred { certificates, verify: Some(of_the_only(&families)) })
 }
 

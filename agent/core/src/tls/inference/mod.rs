@@ -264,6 +264,7 @@ fn inferred_certificates(message_bytes: Option<u32>, bounds: Option<(u32, u32)>)
         evidence: Evidence::Inferred,
         low: bounds.map(|(low, _)| u64::from(low)),
         high: bounds.map(|(_, high)| u64::from(high)),
+        compressed: None,
         leaf: None,
     }
 }

@@ -25,6 +25,7 @@ impl Found {
         let (low, high) = chain_bounds(self.body, offer, self.signature);
         let mut chain = inferred_certificates(Some(self.body), Some((low, high)));
         // Without a staple: a list of two entries is the most common, and each more or less moves it by five bytes.
+        chain.compressed = (!offer.compression).then_some(false);
         chain.chain_bytes = Some(u64::from(high.saturating_sub(super::ENTRY_OVERHEAD).max(low)));
         chain
     }
@@ -120,6 +121,7 @@ pub(super) fn client(plaintexts: &[u32], finished: u32) -> Option<Certificates> 
         let none = Certificates {
             count: Some(0),
             chain_bytes: Some(0),
+            compressed: Some(false),
             ..inferred_certificates(Some(LIST_OVERHEAD), Some((0, 0)))
         };
         return Some(none);

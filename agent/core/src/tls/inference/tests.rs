@@ -169,6 +169,14 @@ fn the_only_family_that_fits_is_named_even_in_one_record() {
 }
 
 #[test]
+fn a_message_that_may_be_compressed_says_so() {
+    let compressing = Offer { compression: true, ..everything() };
+    let told = |offer: &Offer| infer(&flight(&[921], 256), offer, Some(false)).certificates.unwrap();
+    assert_eq!((told(&compressing).compressed, told(&compressing).message_bytes), (None, Some(930)));
+    assert_eq!(told(&everything()).compressed, Some(false));
+}
+
+#[test]
 fn padded_records_are_not_explained() {
     let padded: Vec<u16> = [512, 1024, 512, 512].map(|length| SIZES.record(length)).to_vec();
     assert_eq!(infer(&padded, &everything(), Some(false)), Inferred::default());
