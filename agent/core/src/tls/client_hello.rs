@@ -424,7 +424,12 @@ impl ClientHello {
 
     /// Groups that a key share was sent for.
     pub(crate) fn key_shares(&self) -> Vec<Group> {
-        self.key_share_lengths().map(|(group, _)| group).collect()
+        self.key_share_groups().collect()
+    }
+
+    /// The same one by one.
+    pub(crate) fn key_share_groups(&self) -> impl Iterator<Item = Group> {
+        self.key_share_lengths().map(|(group, _)| group)
     }
 
     /// Key shares whose length is not that of their group.
@@ -454,6 +459,11 @@ impl ClientHello {
     /// Protocol names of the ALPN extension (RFC 7301), GREASE removed.
     pub(crate) fn alpn(&self) -> Vec<String> {
         self.alpn_list().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    }
+
+    /// Length of the longest of them.
+    pub(crate) fn longest_alpn(&self) -> usize {
+        self.alpn_list().map(<[u8]>::len).max().unwrap_or(0)
     }
 
     /// The bytes of the first of them.

@@ -228,7 +228,7 @@ impl Machine {
 
     /// Whether the first hello has a hybrid or post-quantum key share; `None` while it is not whole.
     pub(crate) fn sends_post_quantum_share(&self) -> Option<bool> {
-        self.opening.hello.as_ref().map(|hello| any_post_quantum(hello.key_shares()))
+        self.opening.hello.as_ref().map(|hello| any_post_quantum(hello.key_share_groups()))
     }
 
     /// Whether the hello took more than one segment.

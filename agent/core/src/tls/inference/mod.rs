@@ -96,8 +96,8 @@ impl SuiteSizes {
 /// What the client's hello says about what the server's flight may hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Offer {
-    /// Signature schemes; `None` where the hello was not seen.
-    schemes: Option<Vec<SignatureScheme>>,
+    /// Families of the signature schemes; `None` where the hello was not seen.
+    families: Option<Families>,
     /// A stapled OCSP response was asked for (RFC 6066 section 8).
     ocsp: bool,
     /// Signed certificate timestamps were asked for (RFC 6962 section 3.3.1).
@@ -115,7 +115,7 @@ impl Offer {
         let Some(hello) = hello.filter(|hello| !hello.is_cut()) else {
             // Nothing is known: everything may have been asked for.
             return Self {
-                schemes: None,
+                families: None,
                 ocsp: true,
                 timestamps: true,
                 compression: true,
@@ -124,20 +124,18 @@ impl Offer {
             };
         };
         Self {
-            schemes: Some(hello.signature_schemes()),
+            families: Some(hello.signature_scheme_numbers().map(SignatureScheme).collect()),
             ocsp: hello.offers_ocsp(),
             timestamps: hello.offers_timestamps(),
             compression: hello.offers_certificate_compression(),
             encrypted_hello: hello.has_ech(),
-            longest_protocol: hello.alpn().iter().map(String::len).max().unwrap_or(0),
+            longest_protocol: hello.longest_alpn(),
         }
     }
 
     /// Whether the client would take a signature of this family.
     fn takes(&self, family: SignatureFamily) -> bool {
-        self.schemes
-            .as_ref()
-            .is_none_or(|schemes| schemes.iter().any(|scheme| family_of(*scheme) == Some(family)))
+        self.families.is_none_or(|families| families.contains(family))
     }
 }
 
@@ -296,23 +294,33 @@ fn family_by_length(length: u32) -> Option<SignatureFamily> {
     FAMILIES.into_iter().find(|(_, lengths)| fits(lengths)).map(|(family, _)| family)
 }
 
-/// The family of a scheme that may stand in a CertificateVerify of TLS 1.3. Curves of one size are one family: their
-/// signatures do not differ in length.
-fn family_of(scheme: SignatureScheme) -> Option<SignatureFamily> {
-    Some(match scheme.0 {
+/// A set of families.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Families(u16);
+
+impl Families {
+    const fn contains(self, family: SignatureFamily) -> bool {
+        self.0 & 1 << family as u16 != 0
+    }
+}
+
+impl FromIterator<SignatureScheme> for Families {
+    fn from_iter<T: IntoIterator<Item = SignatureScheme>>(schemes: T) -> Self {
+        Self(schemes.into_iter().fold(0, |set, scheme| set | 1 << family_of(scheme) as u16))
+    }
+}
+
+/// The family of a scheme by the length of its signatures: curves of one size are one family here, and the numbers that
+/// drafts use for SLH-DSA count.
+fn family_of(scheme: SignatureScheme) -> SignatureFamily {
+    match scheme.0 {
         // The Brainpool schemes of RFC 8734, and SM2 (RFC 8998).
-        0x0403 | 0x081a | 0x0708 => SignatureFamily::EcdsaP256,
-        0x0503 | 0x081b => SignatureFamily::EcdsaP384,
-        0x0603 | 0x081c => SignatureFamily::EcdsaP521,
-        0x0804..=0x0806 | 0x0809..=0x080b => SignatureFamily::Rsa,
-        0x0807 => SignatureFamily::Ed25519,
-        0x0808 => SignatureFamily::Ed448,
-        0x0904 => SignatureFamily::MlDsa44,
-        0x0905 => SignatureFamily::MlDsa65,
-        0x0906 => SignatureFamily::MlDsa87,
+        0x081a | 0x0708 => SignatureFamily::EcdsaP256,
+        0x081b => SignatureFamily::EcdsaP384,
+        0x081c => SignatureFamily::EcdsaP521,
         0x0911..=0x091c => SignatureFamily::SlhDsa,
-        _ => return None,
-    })
+        _ => scheme.family(),
+    }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ fn flight(chain: &[u32], signature: u32) -> Vec<u16> {
 }
 
 fn offer(schemes: &[u16]) -> Offer {
-    Offer { schemes: Some(schemes.iter().copied().map(SignatureScheme).collect()), ..Offer::default() }
+    Offer { families: Some(schemes.iter().copied().map(SignatureScheme).collect()), ..Offer::default() }
 }
 
 fn everything() -> Offer {
