@@ -86,24 +86,26 @@ fn push_hash(text: &mut String, first: &[u16], second: impl Iterator<Item = u16>
         text.extend(std::iter::repeat_n('0', HASH_DIGITS));
         return;
     }
-    let mut hash = Sha256::new();
-    update_with_numbers(&mut hash, first.iter().copied(), None);
-    update_with_numbers(&mut hash, second, Some(b'_'));
-    let hash = hash.finalize();
+    let mut listed = Vec::with_capacity((first.len() + USUAL_COUNT) * 5);
+    list_numbers(&mut listed, first.iter().copied());
+    let length = listed.len();
+    listed.push(b'_');
+    list_numbers(&mut listed, second);
+    if listed.len() == length + 1 {
+        // Nothing followed.
+        listed.truncate(length);
+    }
+    let hash = Sha256::digest(&listed);
     text.extend(hash.iter().flat_map(|byte| [hex_digit(byte >> 4), hex_digit(byte & 15)]).take(HASH_DIGITS));
 }
 
-/// Hashes numbers as four hex digits each, with commas between them and `lead` before the first.
-fn update_with_numbers(hash: &mut Sha256, numbers: impl Iterator<Item = u16>, lead: Option<u8>) {
+/// Writes numbers as four hex digits each, with commas between them.
+fn list_numbers(text: &mut Vec<u8>, numbers: impl Iterator<Item = u16>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut separator = lead;
-    for number in numbers {
-        if let Some(separator) = separator {
-            hash.update([separator]);
-        }
+    for (place, number) in numbers.enumerate() {
         let digit = |shift: u16| DIGITS.get(usize::from(number >> shift & 15)).copied().unwrap_or_default();
-        hash.update([digit(12), digit(8), digit(4), digit(0)]);
-        separator = Some(b',');
+        let all = [b',', digit(12), digit(8), digit(4), digit(0)];
+        text.extend_from_slice(all.get(usize::from(place == 0)..).unwrap_or_default());
     }
 }
 
