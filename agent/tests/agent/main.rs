@@ -9,6 +9,8 @@
 
 mod captures;
 mod damage;
+#[cfg(target_os = "linux")]
+mod floods;
 mod formats;
 #[cfg(target_os = "linux")]
 mod memory;
