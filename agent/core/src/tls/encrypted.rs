@@ -171,6 +171,11 @@ impl Encrypted {
         None
     }
 
+    /// The client's first record, which ends the flight, may be missing.
+    pub(super) fn forget_flight_end(&mut self) {
+        self.flight_end_is_known = false;
+    }
+
     /// Bytes of `from` are not in the capture.
     pub(super) fn hole(&mut self, from: Side) {
         match from {
