@@ -9,6 +9,8 @@
 
 mod captures;
 mod damage;
+#[cfg(target_os = "linux")]
+mod floods;
 mod formats;
 mod key_log;
 #[cfg(target_os = "linux")]

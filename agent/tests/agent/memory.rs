@@ -15,16 +15,16 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// Servers of the handshakes that every capture holds.
-const SERVERS: u32 = 2000;
+pub(crate) const SERVERS: u32 = 2000;
 
 /// One measurement at a time: together they would need the memory of all.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Writes connections into a capture: one that the lab made, again and again under other addresses.
-struct Flood {
+pub(crate) struct Flood {
     out: BufWriter<Box<dyn Write + Send>>,
     at: Duration,
 }
@@ -43,7 +43,7 @@ impl Flood {
     }
 
     /// Writes packets as those of connection `number`; capture time moves on by `step` after them.
-    fn connection(&mut self, number: u32, packets: &[Packet], step: Duration) {
+    pub(crate) fn connection(&mut self, number: u32, packets: &[Packet], step: Duration) {
         let [_, b, c, d] = number.to_be_bytes();
         let client = [10, b, c, d];
         let server = [172, 16, 0, 1];
@@ -71,26 +71,26 @@ impl Flood {
 }
 
 /// A report with the memory that it took.
-struct Measured {
+pub(crate) struct Measured {
     peak_bytes: u64,
-    report: Value,
+    pub(crate) report: Value,
 }
 
 impl Measured {
-    fn attempts(&self) -> u64 {
+    pub(crate) fn attempts(&self) -> u64 {
         ["completed", "failed", "incomplete"].into_iter().map(|kind| self.all(kind)).sum()
     }
 
-    fn all(&self, kind: &str) -> u64 {
+    pub(crate) fn all(&self, kind: &str) -> u64 {
         self.report["handshakes"]["all"][kind].as_u64().unwrap()
     }
 
-    fn evicted(&self) -> u64 {
+    pub(crate) fn evicted(&self) -> u64 {
         self.report["reading"]["evicted"].as_u64().unwrap()
     }
 
     #[track_caller]
-    fn takes_at_most(&self, bytes: u64) {
+    pub(crate) fn takes_at_most(&self, bytes: u64) {
         let (peak, limit) = (self.peak_bytes, bytes);
         println!("peak {:.1} MiB of {:.1} MiB", mebibytes(peak), mebibytes(limit));
         assert!(peak <= limit, "{:.1} MiB instead of {:.1} MiB", mebibytes(peak), mebibytes(limit));
@@ -103,7 +103,7 @@ fn mebibytes(bytes: u64) -> f64 {
 }
 
 /// Has the agent read what `fill` writes, and looks at its memory when it is about to report.
-fn measure(arguments: &[&str], fill: impl FnOnce(&mut Flood) + Send) -> Measured {
+pub(crate) fn measure(arguments: &[&str], fill: impl FnOnce(&mut Flood) + Send) -> Measured {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut command = agent();
     command.args(["read", "--format=json"]).args(arguments).arg("-");
@@ -143,12 +143,12 @@ fn peak_of(process: u32) -> u64 {
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
 }
 
-fn raw_wire() -> Wire {
+pub(crate) fn raw_wire() -> Wire {
     Wire { link: Link::RawIp, segment_bytes: 1400, ..Wire::default() }
 }
 
 /// The first packets of a conversation.
-fn packets(scenario: Scenario, count: usize) -> Vec<Packet> {
+pub(crate) fn packets(scenario: Scenario, count: usize) -> Vec<Packet> {
     let wire = raw_wire();
     let mut segments = wire.segments(&Session::of(scenario, SERVER_NAME).unwrap());
     segments.truncate(count);
@@ -179,7 +179,7 @@ fn renamed(packets: &[Packet], name: &str) -> Vec<Packet> {
 }
 
 /// A connection with a hybrid hello of two segments, up to this many of them, and nothing after.
-fn half_open(segments_of_hello: usize) -> Vec<Packet> {
+pub(crate) fn half_open(segments_of_hello: usize) -> Vec<Packet> {
     let packets = packets(Scenario::SilentServer, 3 + segments_of_hello);
     let hello: Vec<_> = packets[3..].iter().map(|packet| packet.bytes.len()).collect();
     assert_eq!(hello.len(), segments_of_hello);
@@ -188,7 +188,7 @@ fn half_open(segments_of_hello: usize) -> Vec<Packet> {
 }
 
 /// The whole of `count` connections within less than the handshake timeout.
-fn all_at_once(count: u32, packets: &[Packet], flood: &mut Flood) {
+pub(crate) fn all_at_once(count: u32, packets: &[Packet], flood: &mut Flood) {
     let step = Duration::from_secs(4) / count;
     (0..count).for_each(|number| flood.connection(SERVERS + number, packets, step));
 }
@@ -230,15 +230,15 @@ fn a_finished_connection_costs_less_than_128_bytes() {
 }
 
 /// Bound given to the agent in the floods that try to break it.
-const BOUND: &str = "--max-handshake-bytes=16MiB";
+pub(crate) const BOUND: &str = "--max-handshake-bytes=16MiB";
 
 /// What the agent takes by itself, with the handshakes that every capture here holds.
-fn at_rest() -> u64 {
+pub(crate) fn at_rest() -> u64 {
     measure(&[BOUND], |_| ()).peak_bytes
 }
 
 /// The bound, and half of it again for what allocators lose between blocks.
-const BOUNDED: u64 = 24 * MIB;
+pub(crate) const BOUNDED: u64 = 24 * MIB;
 
 #[test]
 fn hellos_beyond_the_bound_evict_the_oldest() {
@@ -253,11 +253,11 @@ fn hellos_beyond_the_bound_evict_the_oldest() {
 }
 
 /// Segments of a stream without end: with 64 connections, four times the bound.
-const ROUNDS: u32 = 800;
+pub(crate) const ROUNDS: u32 = 800;
 
 /// 64 connections at once; on each, after `opening`, `rounds` segments of `content`, in turn. `sequence` gives the
 /// place in the stream of each round's segment, from the first byte of that side.
-fn streams(
+pub(crate) fn streams(
     flood: &mut Flood,
     opening: &[Packet],
     sender: Side,
@@ -284,7 +284,7 @@ fn streams(
 }
 
 /// A TLS record of this type and content.
-fn record(kind: u8, content: &[u8]) -> Vec<u8> {
+pub(crate) fn record(kind: u8, content: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
     [&[kind, 3, 3, high, low], content].concat()
 }

@@ -234,7 +234,8 @@ impl Reassembly {
             _ if syn => half.acknowledged != Some(half.next),
             // Before anything was delivered: data from before the first segment that the capture had, or a connection
             // that went on with another of several SYN-ACKs, which its acknowledgements of the peer show.
-            Base::Guessed if slice.length > 0 && is_plausible(distance) => distance < 0,
+            // A keepalive lies one before what was sent.
+            Base::Guessed if is_plausible(distance) => distance < if slice.length > 0 { 0 } else { -1 },
             _ => slice.length > 0 && !is_plausible(distance) && peer_agrees,
         };
         if place {
@@ -245,7 +246,11 @@ impl Reassembly {
         }
         let Some(number) = slice.acknowledgment else { return };
         let peer = self.halves.of_mut(slice.from.peer());
-        if peer.base == Base::Unknown && slice.ending != Ending::Reset {
+        // An acknowledgement that the capture shows late is of earlier bytes, which were sent all the same.
+        let is_earlier = peer.base == Base::Guessed
+            && !peer.delivered
+            && (-PLAUSIBLE_DISTANCE..0).contains(&number.distance_from(peer.next));
+        if (peer.base == Base::Unknown || is_earlier) && slice.ending != Ending::Reset {
             peer.base = Base::Guessed;
             peer.next = number;
         }
@@ -684,6 +689,20 @@ mod tests {
                 .push(End::High, &segment(500, Some(104), b"efgh"));
             let seen = run.flush();
             assert_eq!((&seen.high[..], seen.missing), (&b"efgh"[..], 0), "{numbers:?}");
+        }
+    }
+
+    #[test]
+    fn late_acknowledgements_show_that_there_were_bytes_before_the_guess() {
+        for sign in [segment(500, Some(100), b""), segment(100, Some(500), b"abcd")] {
+            let from = if sign.payload.is_empty() { End::High } else { End::Low };
+            let mut run = Run::new();
+            run.push(End::Low, &syn(99, None))
+                .push(End::Low, &segment(104, Some(700), b"efgh"))
+                .push(from, &sign)
+                .push(End::Low, &segment(100, Some(500), b"abcd"));
+            let seen = run.flush();
+            assert_eq!((&seen.low[..], seen.missing), (&b"abcdefgh"[..], 200));
         }
     }
 

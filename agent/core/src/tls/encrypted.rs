@@ -119,7 +119,7 @@ impl Encrypted {
         if self.server_hello.selects_psk || self.early_data || !self.flight_is_whole || !is_listed {
             return Inferred::default();
         }
-        let is_whole = self.client_encrypted_at.is_some();
+        let is_whole = self.client_encrypted_at.is_some() && self.flight_end_is_known;
         inference::server(
             Flight { records, is_whole, sizes: self.suite },
             offer,
@@ -216,6 +216,11 @@ impl Encrypted {
             ClientFlight::Begun | ClientFlight::AwaitingServer => {}
         }
         None
+    }
+
+    /// The client's first record, which ends the flight, may be missing.
+    pub(super) fn forget_flight_end(&mut self) {
+        self.flight_end_is_known = false;
     }
 
     /// Bytes of `from` are not in the capture.

@@ -626,7 +626,12 @@ impl Machine {
             let offered = self.opening.hello.as_ref().is_some_and(ClientHello::offers_early_data);
             let early_data = offered && self.retry.is_none();
             self.decryption = self.decryption_after(&hello, early_data);
-            self.step = Step::Encrypted(Box::new(Encrypted::new(hello, early_data)));
+            let mut encrypted = Encrypted::new(hello, early_data);
+            if self.client.records.is_lost() {
+                // What the client sent since may lie in the same hole.
+                encrypted.forget_flight_end();
+            }
+            self.step = Step::Encrypted(Box::new(encrypted));
         } else {
             let session_id = self.opening.hello.as_ref().map(ClientHello::session_id).unwrap_or_default();
             self.step = Step::Legacy(Box::new(Legacy::new(hello, session_id)));

@@ -97,7 +97,7 @@ fn directions_out_of_step_only_make_vaguer() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
     fn any_packets_may_be_missing_from_a_disordered_capture(

@@ -3,7 +3,7 @@
 use crate::observe::observe_with_health;
 use crate::stories::{attempts, flight12, packets, plain12, seen, seen_in, segments, tls12, tls13};
 use pqscope_agent_core::iana::Group;
-use pqscope_agent_core::observation::{FailureCause, Outcome};
+use pqscope_agent_core::observation::{FailureCause, Outcome, Party};
 use pqscope_lab::capture::{Ending, Flags, Link, Segment, Session, transform};
 use pqscope_lab::plan::Side::{Client, Server};
 use pqscope_lab::synthesis::{
@@ -289,7 +289,7 @@ fn a_reset_that_is_captured_before_the_bytes_that_it_follows() {
     assert!(reset.flags.reset);
     all.insert(3, reset);
     let failure = seen_in(&all).failure.unwrap();
-    assert_eq!(failure.cause, FailureCause::Reset);
+    assert_eq!((failure.cause, failure.by), (FailureCause::Reset, Party::Client));
 }
 
 #[test]
