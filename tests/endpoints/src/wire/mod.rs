@@ -7,7 +7,7 @@ mod protection;
 mod streams;
 mod view;
 
-pub(crate) use view::{Record, Side, View};
+pub(crate) use view::{Side, View};
 
 use anyhow::{Context, Result};
 use std::collections::HashMap;

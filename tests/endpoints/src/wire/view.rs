@@ -75,9 +75,9 @@ impl View {
         let suite = view.suite.filter(|_| view.modern);
         let opener = |label: &str| Opener::new(suite?, keys.secret(label, random)?);
         let openers = [opener("CLIENT_HANDSHAKE_TRAFFIC_SECRET"), opener("CLIENT_TRAFFIC_SECRET_0")];
-        view.client = open(client, openers);
+        view.client = open(client, openers, view.modern);
         let openers = [opener("SERVER_HANDSHAKE_TRAFFIC_SECRET"), opener("SERVER_TRAFFIC_SECRET_0")];
-        view.server = open(server, openers);
+        view.server = open(server, openers, view.modern);
         view
     }
 
@@ -109,14 +109,49 @@ impl View {
         messages.find(|(known, _)| *known == kind).map(|(_, body)| body.as_slice())
     }
 
-    /// First alert of one side that is neither close_notify nor user_canceled, and whether it was encrypted.
-    pub(crate) fn alert(&self, side: Side) -> Option<(u8, bool)> {
+    /// First alert of one side that is neither close_notify nor user_canceled.
+    pub(crate) fn alert(&self, side: Side) -> Option<Alert> {
         let told = |record: &Record| {
             let (_, description) = record.alert.filter(|(_, description)| !matches!(description, 0 | 90))?;
-            Some((description, record.phase != Phase::Clear))
+            Some(Alert { description, encrypted: record.phase != Phase::Clear, packet: record.packet })
         };
         self.records(side).iter().find_map(told)
     }
+
+    /// Whether the first ClientHello has an extension.
+    pub(crate) fn hello_has(&self, extension: u16) -> bool {
+        self.message(Side::Client, 1).and_then(|hello| has_extension(hello, extension)).unwrap_or_default()
+    }
+
+    /// Whether a side sent its Finished (TLS 1.3) no later than in a packet.
+    pub(crate) fn finished_before(&self, side: Side, packet: usize) -> bool {
+        let finished = |record: &&Record| record.kind == 23 && record.messages.iter().any(|(kind, _)| *kind == 20);
+        self.records(side).iter().find(finished).is_some_and(|record| record.packet <= packet)
+    }
+}
+
+fn has_extension(hello: &[u8], extension: u16) -> Option<bool> {
+    let rest = hello.get(35 + usize::from(*hello.get(34)?)..)?;
+    let rest = rest.get(2 + usize::from(short(rest, 0)?)..)?;
+    let mut rest = rest.get(1 + usize::from(*rest.first()?) + 2..)?;
+    while let (Some(kind), Some(length)) = (short(rest, 0), short(rest, 2)) {
+        if kind == extension {
+            return Some(true);
+        }
+        rest = rest.get(4 + usize::from(length)..)?;
+    }
+    Some(false)
+}
+
+/// An alert.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alert {
+    /// Its number.
+    pub(crate) description: u8,
+    /// Under a key.
+    pub(crate) encrypted: bool,
+    /// Packet that it came in.
+    pub(crate) packet: usize,
 }
 
 /// Records with the bytes of header and body.
@@ -165,8 +200,8 @@ impl Joined {
 
 /// Opens what the secrets open. The second opener takes over once Finished came. Records that the first cannot open before it
 /// has opened any are early data.
-fn open(records: Vec<Raw>, [mut handshake, mut application]: [Option<Opener>; 2]) -> Vec<Record> {
-    let (mut joined, mut finished) = (Joined::default(), false);
+fn open(records: Vec<Raw>, [mut handshake, mut application]: [Option<Opener>; 2], modern: bool) -> Vec<Record> {
+    let (mut joined, mut finished, mut changed) = (Joined::default(), false, false);
     let mut read = Vec::new();
     for raw in records {
         let length = u16::from_be_bytes([raw.header[3], raw.header[4]]);
@@ -182,7 +217,12 @@ fn open(records: Vec<Raw>, [mut handshake, mut application]: [Option<Opener>; 2]
                 (_, true) => Phase::Application,
             };
             opened
+        } else if changed && !modern {
+            // After ChangeCipherSpec the older versions encrypt under the same types.
+            record.phase = Phase::Sealed;
+            None
         } else {
+            changed |= kind == 20;
             Some((kind, raw.body))
         };
         if let Some((inner, content)) = content {
