@@ -13,7 +13,11 @@ pub(crate) fn read(program: &str, capture: &Path, keys: Option<&Path>) -> Result
     if let Some(keys) = keys {
         command.arg("--keylog").arg(keys);
     }
-    let output = command.arg(capture).stdin(Stdio::null()).output().with_context(|| format!("cannot run {program}"))?;
+    let output = command
+        .arg(capture)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {program}"))?;
     if !output.status.success() {
         bail!("{program}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -22,7 +22,7 @@ pub(crate) type Field = (&'static str, Verdict);
 pub(crate) fn compare(truth: &Truth, record: &Value) -> Vec<Field> {
     let mut fields = Vec::new();
     negotiated(truth, record, &mut fields);
-    let clear = truth.version.is_some_and(|version| version < 0x0304);
+    let clear = !truth.modern;
     if let Some(chain) = &truth.certificates {
         let names = ["certificates", "certificates: bounds", "certificates: message"];
         certificates(names, chain, clear, &record["certificates"], &mut fields);
@@ -36,7 +36,9 @@ pub(crate) fn compare(truth: &Truth, record: &Value) -> Vec<Field> {
     }
     if let Some(flight) = &truth.flight {
         // Tickets may follow in the same packet, and 64 records are kept.
-        let told = record["server_flight"]["records"].as_array().map(|told| told.iter().take(flight.len()).cloned().collect());
+        let told = record["server_flight"]["records"]
+            .as_array()
+            .map(|told| told.iter().take(flight.len()).cloned().collect());
         let flight: Vec<_> = flight.iter().take(64).collect();
         fields.push(("server_flight", verdict(&json!(flight), &told.map_or(Value::Null, Value::Array))));
     }
@@ -45,7 +47,9 @@ pub(crate) fn compare(truth: &Truth, record: &Value) -> Vec<Field> {
 }
 
 fn negotiated(truth: &Truth, record: &Value, fields: &mut Vec<Field>) {
-    let mut add = |name, right: Option<Value>, said: &Value| fields.extend(right.map(|right| (name, verdict(&right, said))));
+    let mut add = |name, right: Option<Value>, said: &Value| {
+        fields.extend(right.map(|right| (name, verdict(&right, said))))
+    };
     let number = |value: Option<u16>| value.map(|value| json!(format!("0x{value:04x}")));
     add("version", number(truth.version), &record["version"]);
     add("cipher_suite", number(truth.suite), &record["cipher_suite"]);
@@ -65,21 +69,32 @@ fn certificates(names: [&'static str; 3], chain: &Chain, clear: bool, said: &Val
     if clear {
         let right = json!([lengths.len(), lengths, bytes, chain.message, bytes, bytes, "seen"]);
         let keys = ["count", "lengths", "chain_bytes", "message_bytes", "low", "high", "evidence"];
-        let told = if said.is_null() { Value::Null } else { keys.iter().map(|key| said[*key].clone()).collect() };
+        let told =
+            if said.is_null() { Value::Null } else { keys.iter().map(|key| said[*key].clone()).collect() };
         fields.push((names[0], verdict(&right, &told)));
     } else if !lengths.is_empty() {
         let bounds = said["low"].as_u64().zip(said["high"].as_u64());
-        fields.push((names[1], match bounds {
-            None => Verdict::Unknown,
-            Some((low, high)) if (low..=high).contains(&u64::from(bytes)) => Verdict::Equal,
-            Some((low, high)) => Verdict::Different(bytes.to_string(), format!("{low}..{high}")),
-        }));
-        let near = said["message_bytes"].as_f64().map(|told| (told - f64::from(chain.message)).abs() <= f64::from(chain.message) / 100.0);
-        fields.push((names[2], match near {
-            None => Verdict::Unknown,
-            Some(true) => Verdict::Equal,
-            Some(false) => Verdict::Different(chain.message.to_string(), said["message_bytes"].to_string()),
-        }));
+        fields.push((
+            names[1],
+            match bounds {
+                None => Verdict::Unknown,
+                Some((low, high)) if (low..=high).contains(&u64::from(bytes)) => Verdict::Equal,
+                Some((low, high)) => Verdict::Different(bytes.to_string(), format!("{low}..{high}")),
+            },
+        ));
+        let near = said["message_bytes"]
+            .as_f64()
+            .map(|told| (told - f64::from(chain.message)).abs() <= f64::from(chain.message) / 100.0);
+        fields.push((
+            names[2],
+            match near {
+                None => Verdict::Unknown,
+                Some(true) => Verdict::Equal,
+                Some(false) => {
+                    Verdict::Different(chain.message.to_string(), said["message_bytes"].to_string())
+                }
+            },
+        ));
     }
 }
 
@@ -87,7 +102,11 @@ fn end(truth: &Truth, record: &Value, fields: &mut Vec<Field>) {
     let told = json!([record["outcome"], record["failure"]["cause"], record["failure"]["by"]]);
     match &truth.end {
         End::Completed => fields.push(("outcome", verdict(&json!(["completed", null, null]), &told))),
-        End::Cause(cause, by) => fields.push(("outcome", verdict(&json!(["failed", cause, side(*by)]), &told))),
+        End::Cause(cause, by, late) => {
+            let ambiguous = *late && record["incomplete_reason"] == "ambiguous";
+            let right = verdict(&json!(["failed", cause, side(*by)]), &told);
+            fields.push(("outcome", if ambiguous { Verdict::Unknown } else { right }));
+        }
         End::Alert { by, description, encrypted, late } => {
             let cause = if *encrypted { "encrypted_alert".to_owned() } else { alert_cause(*description) };
             let right = verdict(&json!(["failed", cause, side(*by)]), &told);
@@ -96,9 +115,16 @@ fn end(truth: &Truth, record: &Value, fields: &mut Vec<Field>) {
             fields.push(("outcome", if ambiguous { Verdict::Unknown } else { right }));
             if !encrypted {
                 let listed = record["alerts"].as_array().is_some_and(|alerts| {
-                    alerts.iter().any(|alert| alert["sender"] == side(*by) && alert["description"] == *description)
+                    alerts
+                        .iter()
+                        .any(|alert| alert["sender"] == side(*by) && alert["description"] == *description)
                 });
-                let words = || Verdict::Different(format!("{description} by the {}", side(*by)), record["alerts"].to_string());
+                let words = || {
+                    Verdict::Different(
+                        format!("{description} by the {}", side(*by)),
+                        record["alerts"].to_string(),
+                    )
+                };
                 fields.push(("alerts", if listed { Verdict::Equal } else { words() }));
             }
         }
@@ -156,6 +182,7 @@ mod tests {
 
     fn truth() -> Truth {
         Truth {
+            modern: true,
             version: Some(0x0304),
             suite: Some(0x1301),
             group: Some(0x11ec),
@@ -163,7 +190,12 @@ mod tests {
             resumed: Some(false),
             retry: Some(false),
             alpn: None,
-            certificates: Some(Chain { lengths: Some(vec![900, 800]), message: 1714, compressed: false, family: Some("rsa") }),
+            certificates: Some(Chain {
+                lengths: Some(vec![900, 800]),
+                message: 1714,
+                compressed: false,
+                family: Some("rsa"),
+            }),
             client_certificates: None,
             flight: Some(vec![23, 1735, 281, 53]),
             end: End::Completed,
@@ -181,7 +213,11 @@ mod tests {
 
     fn differing(truth: &Truth, record: &Value) -> Vec<&'static str> {
         let fields = compare(truth, record);
-        fields.into_iter().filter(|(_, verdict)| matches!(verdict, Verdict::Different(..))).map(|(name, _)| name).collect()
+        fields
+            .into_iter()
+            .filter(|(_, verdict)| matches!(verdict, Verdict::Different(..)))
+            .map(|(name, _)| name)
+            .collect()
     }
 
     #[test]
@@ -223,7 +259,10 @@ mod tests {
 
     #[test]
     fn an_alert_has_a_sender_a_name_and_a_place() {
-        let alert = |encrypted, late| Truth { end: End::Alert { by: Side::Server, description: 48, encrypted, late }, ..truth() };
+        let alert = |encrypted, late| Truth {
+            end: End::Alert { by: Side::Server, description: 48, encrypted, late },
+            ..truth()
+        };
         let mut record = record();
         record["outcome"] = json!("failed");
         record["failure"] = json!({"cause": "alert_unknown_ca", "by": "server"});
@@ -238,7 +277,10 @@ mod tests {
 
     #[test]
     fn only_a_refusal_after_the_client_s_finished_may_be_ambiguous() {
-        let alert = |late| Truth { end: End::Alert { by: Side::Server, description: 116, encrypted: true, late }, ..truth() };
+        let alert = |late| Truth {
+            end: End::Alert { by: Side::Server, description: 116, encrypted: true, late },
+            ..truth()
+        };
         let mut record = record();
         record["outcome"] = json!("incomplete");
         record["incomplete_reason"] = json!("ambiguous");
@@ -248,7 +290,7 @@ mod tests {
 
     #[test]
     fn certificates_in_the_clear_have_to_be_exact() {
-        let old = Truth { version: Some(0x0303), ..truth() };
+        let old = Truth { modern: false, version: Some(0x0303), ..truth() };
         let mut record = record();
         record["version"] = json!("0x0303");
         record["certificates"] = json!({"count": 2, "lengths": [900, 800], "chain_bytes": 1700, "message_bytes": 1714, "low": 1700,

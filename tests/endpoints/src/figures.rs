@@ -68,12 +68,12 @@ fn allowed_width(chain: u64) -> u64 {
 impl Figures {
     /// Counts one connection to a server. `asked_for_ocsp`: the client would have taken an OCSP response.
     pub(crate) fn add(&mut self, server: Stack, asked_for_ocsp: bool, truth: &Truth, record: &Value) {
-        if truth.version == Some(0x0304) || matches!(truth.end, End::Alert { encrypted: true, .. }) {
+        if truth.modern {
             self.alerts.add(truth, record);
         }
         let Some(chain) = &truth.certificates else { return };
         let Some(lengths) = &chain.lengths else { return };
-        if truth.version != Some(0x0304) || truth.end != End::Completed {
+        if !truth.modern || truth.end != End::Completed {
             return;
         }
         let sizes = self.sizes.entry(server).or_default();
@@ -86,7 +86,8 @@ impl Figures {
         let said = &record["certificates"];
         if let Some(told) = said["message_bytes"].as_f64() {
             sizes.message_told += 1;
-            sizes.message_near += u32::from((told - f64::from(chain.message)).abs() <= f64::from(chain.message) / 100.0);
+            sizes.message_near +=
+                u32::from((told - f64::from(chain.message)).abs() <= f64::from(chain.message) / 100.0);
         }
         if let Some((low, high)) = said["low"].as_u64().zip(said["high"].as_u64()) {
             let bytes = lengths.iter().copied().map(u64::from).sum::<u64>();
@@ -110,18 +111,27 @@ impl Figures {
                 missed.push(format!("{name}: {} signature families are wrong", sizes.wrong));
             }
             if sizes.bounds_hold < sizes.bounds_told {
-                missed.push(format!("{name}: {} bounds do not hold the chain", sizes.bounds_told - sizes.bounds_hold));
+                missed.push(format!(
+                    "{name}: {} bounds do not hold the chain",
+                    sizes.bounds_told - sizes.bounds_hold
+                ));
             }
             if stack.separates() {
                 let mut least = |what: &str, count: u32| {
                     if u64::from(count) * 100 < u64::from(sizes.handshakes) * 99 {
-                        missed.push(format!("{name}: {what} on {count} of {} handshakes, less than 99 %", sizes.handshakes));
+                        missed.push(format!(
+                            "{name}: {what} on {count} of {} handshakes, less than 99 %",
+                            sizes.handshakes
+                        ));
                     }
                 };
                 least("the signature family is right", sizes.right);
                 least("message_bytes is within 1 %", sizes.message_near);
                 if sizes.bounds_told < sizes.handshakes {
-                    missed.push(format!("{name}: bounds on {} of {} handshakes", sizes.bounds_told, sizes.handshakes));
+                    missed.push(format!(
+                        "{name}: bounds on {} of {} handshakes",
+                        sizes.bounds_told, sizes.handshakes
+                    ));
                 }
                 if sizes.too_wide > 0 {
                     missed.push(format!("{name}: {} bounds are wider than 64 bytes and 2 %", sizes.too_wide));
@@ -164,7 +174,9 @@ impl Alerts {
     }
 
     fn missed_limits(&self) -> Vec<String> {
-        let low = |name: &str, value: f64| (value < 0.98).then(|| format!("encrypted alerts: {name} {value:.3}, less than 0.98"));
+        let low = |name: &str, value: f64| {
+            (value < 0.98).then(|| format!("encrypted alerts: {name} {value:.3}, less than 0.98"))
+        };
         [low("precision", self.precision()), low("recall", self.recall())].into_iter().flatten().collect()
     }
 }
@@ -180,7 +192,15 @@ mod tests {
 
     #[test]
     fn a_single_wrong_family_misses_the_limit() {
-        let sizes = Sizes { handshakes: 1000, right: 999, wrong: 1, message_near: 1000, bounds_told: 1000, bounds_hold: 1000, ..Sizes::default() };
+        let sizes = Sizes {
+            handshakes: 1000,
+            right: 999,
+            wrong: 1,
+            message_near: 1000,
+            bounds_told: 1000,
+            bounds_hold: 1000,
+            ..Sizes::default()
+        };
         let figures = Figures { sizes: BTreeMap::from([(Stack::Go, sizes)]), alerts: Alerts::default() };
         assert_eq!(figures.missed_limits(), ["go: 1 signature families are wrong"]);
     }
@@ -188,7 +208,10 @@ mod tests {
     #[test]
     fn a_coalescing_stack_may_leave_everything_open_but_nothing_wrong() {
         let sizes = Sizes { handshakes: 10, unknown: 10, ..Sizes::default() };
-        let open = |stack| Figures { sizes: BTreeMap::from([(stack, sizes.clone())]), alerts: Alerts::default() }.missed_limits();
+        let open = |stack| {
+            Figures { sizes: BTreeMap::from([(stack, sizes.clone())]), alerts: Alerts::default() }
+                .missed_limits()
+        };
         assert!(open(Stack::Rustls).is_empty());
         assert_eq!(open(Stack::Node).len(), 3);
         let sizes = Sizes { handshakes: 10, bounds_told: 10, bounds_hold: 9, ..Sizes::default() };

@@ -72,7 +72,10 @@ impl Options {
             match *word {
                 "--no-namespaces" | "--keylog" => switches.push(*word),
                 option if option.starts_with("--") => {
-                    values.insert(option, (*words.next().with_context(|| format!("{option} needs a value"))?).to_owned());
+                    values.insert(
+                        option,
+                        (*words.next().with_context(|| format!("{option} needs a value"))?).to_owned(),
+                    );
                 }
                 other => bail!("{other}: {USAGE}"),
             }
@@ -131,7 +134,13 @@ struct Judged {
     captures: Vec<PathBuf>,
 }
 
-fn pass(options: &Options, network: &Network, cases: &[Case], keys: &Path, judged: &mut Judged) -> Result<()> {
+fn pass(
+    options: &Options,
+    network: &Network,
+    cases: &[Case],
+    keys: &Path,
+    judged: &mut Judged,
+) -> Result<()> {
     let begin = Instant::now();
     let count: usize = cases.iter().map(|case| case.connects.len()).sum();
     println!("{count} connections to {} servers over {} ...", cases.len(), network.name());
@@ -149,7 +158,8 @@ fn pass(options: &Options, network: &Network, cases: &[Case], keys: &Path, judge
     let records = agent::read(&options.agent, &capture, options.keylog.then_some(keys))?;
     for connection in &run.connections {
         let about = report::about(connection);
-        let (Some(view), Some(record)) = (views.get(&connection.ports), records.get(&connection.ports)) else {
+        let (Some(view), Some(record)) = (views.get(&connection.ports), records.get(&connection.ports))
+        else {
             judged.table.differences.push(format!("{about}: no record, or no packets"));
             continue;
         };

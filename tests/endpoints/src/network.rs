@@ -31,14 +31,18 @@ impl Network {
         let (near, far) = (format!("pqc{id}"), format!("pqs{id}"));
         ip(&["netns", "add", &client])?;
         ip(&["netns", "add", &server])?;
-        ip(&["link", "add", &near, "netns", &client, "mtu", "1500", "type", "veth", "peer", "name", &far, "netns", &server])?;
+        ip(&[
+            "link", "add", &near, "netns", &client, "mtu", "1500", "type", "veth", "peer", "name", &far,
+            "netns", &server,
+        ])?;
         for (space, link, address) in [(&client, &near, "192.0.2.1/24"), (&server, &far, "192.0.2.2/24")] {
             ip(&["-n", space, "link", "set", link, "name", "wire"])?;
             ip(&["-n", space, "address", "add", address, "dev", "wire"])?;
             ip(&["-n", space, "link", "set", "wire", "up"])?;
             ip(&["-n", space, "link", "set", "lo", "up"])?;
             // Segments as long as the wire allows, not as long as the kernel would hand them over. Without the tool they are longer.
-            let words = ["netns", "exec", space, "ethtool", "-K", "wire", "tso", "off", "gso", "off", "gro", "off"];
+            let words =
+                ["netns", "exec", space, "ethtool", "-K", "wire", "tso", "off", "gso", "off", "gro", "off"];
             let _ = ip(&words);
         }
         Ok(network)
@@ -75,9 +79,8 @@ impl Network {
             (Self::Namespaces(client, _), Place::Client) => Some(client),
             (Self::Namespaces(_, server), Place::Server) => Some(server),
         };
-        let mut all = space.map_or_else(Vec::new, |space| {
-            ["ip", "netns", "exec", space].map(str::to_owned).to_vec()
-        });
+        let mut all =
+            space.map_or_else(Vec::new, |space| ["ip", "netns", "exec", space].map(str::to_owned).to_vec());
         all.extend_from_slice(words);
         let mut words = all.into_iter();
         let mut command = Command::new(words.next().unwrap_or_default());

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Meant {
     /// Both ends finish, the request is answered.
     Served,
-    /// An end refuses by an alert.
-    Alert,
+    /// An end refuses, by an alert where its stack sends one.
+    Refused,
     /// The server resets.
     ServerReset,
     /// The server closes.
@@ -54,7 +54,12 @@ const TLS13: u16 = 0x0304;
 impl Planner {
     /// `repeat` multiplies the connections that figures are made of.
     pub(crate) fn new(certificates: &Path, keys: &Path, repeat: usize) -> Self {
-        Self { certificates: certificates.to_owned(), keys: keys.display().to_string(), repeat, cases: Vec::new() }
+        Self {
+            certificates: certificates.to_owned(),
+            keys: keys.display().to_string(),
+            repeat,
+            cases: Vec::new(),
+        }
     }
 
     /// Everything.
@@ -106,7 +111,14 @@ impl Planner {
         Command { chain, key, ..command }
     }
 
-    fn add(&mut self, scenario: &'static str, server: Stack, serve: &Command, connects: Vec<(Stack, Command)>, meant: Meant) {
+    fn add(
+        &mut self,
+        scenario: &'static str,
+        server: Stack,
+        serve: &Command,
+        connects: Vec<(Stack, Command)>,
+        meant: Meant,
+    ) {
         if !connects.is_empty() {
             let serve = Command { expect: connects.len(), ..serve.clone() };
             self.cases.push(Case { scenario, server, serve, connects, meant });
@@ -124,7 +136,8 @@ impl Planner {
     ) {
         for &server in ALL {
             let clients = ALL.iter().copied().filter(|client| wanted(server, *client));
-            let connects = clients.flat_map(|client| std::iter::repeat_n((client, connect.clone()), times)).collect();
+            let connects =
+                clients.flat_map(|client| std::iter::repeat_n((client, connect.clone()), times)).collect();
             self.add(scenario, server, serve, connects, meant);
         }
     }
@@ -133,10 +146,8 @@ impl Planner {
         for kind in SEPARATE_KINDS {
             for length in 1..=4 {
                 let pair = (&self.server(kind, length), &self.client());
-                let can_serve = |server: Stack| server.takes(kind) || *kind == "slhdsa";
-                self.pairs("certificates", pair, self.repeat, Meant::Served, |server, client| {
-                    can_serve(server) && client.takes(kind)
-                });
+                let can = |server: Stack, client: Stack| server.signs(kind) && client.checks(kind);
+                self.pairs("certificates", pair, self.repeat, Meant::Served, can);
             }
         }
     }
@@ -170,7 +181,8 @@ impl Planner {
         for (kind, length) in [("rsa2048", 1), ("p256", 3), ("ed25519", 1), ("mldsa65", 2), ("mldsa87", 4)] {
             let serve = Command { trust: self.file("trust.pem"), ..self.server("p256", 2) };
             let connect = self.with_identity(self.client(), kind, length);
-            self.pairs("mutual", (&serve, &connect), 2, Meant::Served, |server, client| server.takes(kind) && client.takes(kind));
+            let can = |server: Stack, client: Stack| server.checks(kind) && client.signs(kind);
+            self.pairs("mutual", (&serve, &connect), 2, Meant::Served, can);
         }
     }
 
@@ -194,7 +206,13 @@ impl Planner {
             let serve = Command { early: true, ..self.server("p256", 1) };
             let session = format!("early-{}-{}", server.name(), client.name());
             let connect = Command { session, early: true, ..self.client() };
-            self.add("early data", server, &serve, vec![(client, connect.clone()), (client, connect)], Meant::Served);
+            self.add(
+                "early data",
+                server,
+                &serve,
+                vec![(client, connect.clone()), (client, connect)],
+                Meant::Served,
+            );
         }
     }
 
@@ -206,7 +224,9 @@ impl Planner {
             self.pairs("groups", (&only(&serve), &only(&connect)), 1, Meant::Served, has);
         }
         // The first of the client's groups is the one that it sends a share for; Go adds X25519 to a hybrid one.
-        for (wanted, offered) in [(0x18, vec![0x1d, 0x18]), (0x11ec, vec![0x1d, 0x11ec]), (0x17, vec![0x11ec, 0x17])] {
+        for (wanted, offered) in
+            [(0x18, vec![0x1d, 0x18]), (0x11ec, vec![0x1d, 0x11ec]), (0x17, vec![0x11ec, 0x17])]
+        {
             let serve = Command { groups: vec![wanted], ..serve.clone() };
             let connect = Command { groups: offered, minimum: TLS13, ..connect.clone() };
             self.pairs("retry", (&serve, &connect), 1, Meant::Served, |_, _| true);
@@ -222,7 +242,8 @@ impl Planner {
             self.pairs("mutual, TLS 1.2", (&serve, &connect), 1, Meant::Served, |_, _| true);
         }
         for suite in [0x009c, 0x009e] {
-            let old = |command: Command| Command { minimum: TLS12, maximum: TLS12, suites: vec![suite], ..command };
+            let old =
+                |command: Command| Command { minimum: TLS12, maximum: TLS12, suites: vec![suite], ..command };
             let pair = (&old(self.server("rsa2048", 1)), &old(self.client()));
             self.pairs("without curve", pair, 1, Meant::Served, |server, client| {
                 server == Stack::OpenSsl && matches!(client, Stack::OpenSsl | Stack::Node)
@@ -241,25 +262,31 @@ impl Planner {
         let any = |_: Stack, _: Stack| true;
         for kind in ["rsa2048", "p256", "mldsa65"] {
             let stranger = Command { trust: self.file("stranger.pem"), ..self.client() };
-            self.pairs("unknown authority", (&self.server(kind, 2), &stranger), times * 2, Meant::Alert, any);
+            self.pairs(
+                "unknown authority",
+                (&self.server(kind, 2), &stranger),
+                times * 2,
+                Meant::Refused,
+                any,
+            );
         }
         let expired = Command { chain: self.file("expired.pem"), ..self.server("p256", 1) };
-        self.pairs("expired", (&expired, &self.client()), times * 2, Meant::Alert, any);
+        self.pairs("expired", (&expired, &self.client()), times * 2, Meant::Refused, any);
         let demanding = Command { trust: self.file("trust.pem"), ..self.server("p256", 1) };
-        self.pairs("no client certificate", (&demanding, &self.client()), times, Meant::Alert, any);
+        self.pairs("no client certificate", (&demanding, &self.client()), times, Meant::Refused, any);
         let foreign = self.with_identity(self.client(), "stranger", 1);
-        self.pairs("client refused", (&demanding, &foreign), times, Meant::Alert, any);
+        self.pairs("client refused", (&demanding, &foreign), times, Meant::Refused, any);
         let old = Command { minimum: TLS12, maximum: TLS12, ..self.server("rsa2048", 1) };
         let stranger = Command { trust: self.file("stranger.pem"), ..self.client() };
-        self.pairs("unknown authority, TLS 1.2", (&old, &stranger), 1, Meant::Alert, any);
+        self.pairs("unknown authority, TLS 1.2", (&old, &stranger), 1, Meant::Refused, any);
         let modern = Command { minimum: TLS13, ..self.client() };
-        self.pairs("no shared version", (&old, &modern), 1, Meant::Alert, any);
+        self.pairs("no shared version", (&old, &modern), 1, Meant::Refused, any);
         let group = |command: Command, group| Command { groups: vec![group], minimum: TLS13, ..command };
         let pair = (&group(self.server("p256", 1), 0x18), &group(self.client(), 0x1d));
-        self.pairs("no shared group", pair, 1, Meant::Alert, any);
+        self.pairs("no shared group", pair, 1, Meant::Refused, any);
         let alpn = |command: Command, name: &str| Command { alpn: vec![name.into()], ..command };
-        let pair = (&alpn(self.server("p256", 1), "h2"), &alpn(self.client(), "http/1.1"));
-        self.pairs("no shared protocol", pair, 1, Meant::Alert, any);
+        let pair = (&alpn(self.server("p256", 1), "one"), &alpn(self.client(), "another"));
+        self.pairs("no shared protocol", pair, 1, Meant::Refused, any);
         self.without_alert();
     }
 
@@ -273,8 +300,10 @@ impl Planner {
         for (manner, scenario, meant) in manners {
             let serve = Command { manner: manner.into(), ..self.server("p256", 1) };
             // Longer than the agent waits, for those whose patience is tried.
-            let connect = Command { patience_ms: if meant == Meant::Silence { 7000 } else { 0 }, ..self.client() };
-            let clients = ALL.iter().copied().filter(|client| meant != Meant::Silence || *client == Stack::Rustls);
+            let connect =
+                Command { patience_ms: if meant == Meant::Silence { 7000 } else { 0 }, ..self.client() };
+            let clients =
+                ALL.iter().copied().filter(|client| meant != Meant::Silence || *client == Stack::Rustls);
             let connects = clients.map(|client| (client, connect.clone())).collect();
             self.add(scenario, Stack::Raw, &serve, connects, meant);
         }

@@ -66,9 +66,24 @@ impl Capture {
     /// Begins to capture into `file`, and returns once it does.
     pub(crate) fn begin(network: &Network, file: &Path) -> Result<Self> {
         let file = file.display().to_string();
-        let words = ["tcpdump", "-i", network.interface(), "-w", &file, "-U", "-s", "0", "-B", "65536", "-Z", "root", "tcp"];
+        let words = [
+            "tcpdump",
+            "-i",
+            network.interface(),
+            "-w",
+            &file,
+            "-U",
+            "-s",
+            "0",
+            "-B",
+            "65536",
+            "-Z",
+            "root",
+            "tcp",
+        ];
         let words: Vec<_> = words.map(str::to_owned).to_vec();
-        let mut child = network.command(Place::Server, &words).stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut child =
+            network.command(Place::Server, &words).stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let mut errors = BufReader::new(child.stderr.take().context("no errors")?).lines();
         loop {
             let line = errors.next().context("tcpdump ended before it listened")??;

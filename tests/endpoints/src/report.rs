@@ -35,7 +35,8 @@ impl Table {
                 }
             }
             if let Verdict::Different(right, said) = verdict {
-                self.differences.push(format!("{}: {name}: the ends say {right}, the record {said}", about(connection)));
+                self.differences
+                    .push(format!("{}: {name}: the ends say {right}, the record {said}", about(connection)));
             }
         }
     }
@@ -53,16 +54,27 @@ impl Table {
         for ((scenario, server), cells) in &self.rows {
             let _ = write!(text, "{scenario:<27}{server:<9}");
             for (field, width) in self.fields.iter().zip(&widths) {
-                let cell = cells.get(field).map_or_else(|| "-".to_owned(), |(equal, unknown, different)| {
-                    let told = equal + different;
-                    if *unknown > 0 { format!("{equal}/{told} ({unknown})") } else { format!("{equal}/{told}") }
-                });
+                let cell = cells.get(field).map_or_else(
+                    || "-".to_owned(),
+                    |(equal, unknown, different)| {
+                        let told = equal + different;
+                        if *unknown > 0 {
+                            format!("{equal}/{told} ({unknown})")
+                        } else {
+                            format!("{equal}/{told}")
+                        }
+                    },
+                );
                 let _ = write!(text, " {cell:>width$}");
             }
             text.push('\n');
         }
         let (equal, unknown, different) = self.compared;
-        let _ = writeln!(text, "\n{equal} of {} told fields are equal, {unknown} were left open, {different} differ.", equal + different);
+        let _ = writeln!(
+            text,
+            "\n{equal} of {} told fields are equal, {unknown} were left open, {different} differ.",
+            equal + different
+        );
         text
     }
 }
@@ -80,11 +92,21 @@ pub(crate) fn figures(figures: &Figures) -> String {
     let _ = writeln!(
         text,
         "{:<9}{:>7}{:>8}{:>9}{:>7}{:>14}{:>13}{:>9}{:>20}  {:<10}records in the flight",
-        "server", "shakes", "right", "unknown", "wrong", "message <1 %", "bounds hold", "too wide", "width 50/99/max", "habit"
+        "server",
+        "shakes",
+        "right",
+        "unknown",
+        "wrong",
+        "message <1 %",
+        "bounds hold",
+        "too wide",
+        "width 50/99/max",
+        "habit"
     );
     for (stack, sizes) in &figures.sizes {
         let habit = if stack.separates() { "separate" } else { "coalesced" };
-        let records: Vec<_> = sizes.records.iter().map(|(records, times)| format!("{records}: {times}")).collect();
+        let records: Vec<_> =
+            sizes.records.iter().map(|(records, times)| format!("{records}: {times}")).collect();
         let _ = writeln!(
             text,
             "{:<9}{:>7}{:>7.2}%{:>9}{:>7}{:>14}{:>13}{:>9}{:>20}  {habit:<10}{}",
@@ -122,6 +144,8 @@ pub(crate) fn figures(figures: &Figures) -> String {
 fn widths(sizes: &Sizes) -> String {
     let mut sorted = sizes.widths.clone();
     sorted.sort_unstable();
-    let at = |hundredth: usize| sorted.get((sorted.len().saturating_sub(1)) * hundredth / 100).map_or("-".to_owned(), u64::to_string);
+    let at = |hundredth: usize| {
+        sorted.get((sorted.len().saturating_sub(1)) * hundredth / 100).map_or("-".to_owned(), u64::to_string)
+    };
     format!("{}/{}/{}", at(50), at(99), at(100))
 }

@@ -21,7 +21,13 @@ pub(crate) struct Run {
 }
 
 /// Carries out all cases, with `workers` at a time, and captures into `capture`.
-pub(crate) fn run(cases: &[Case], network: &Network, programs: &Programs, capture: &Path, workers: usize) -> Result<Run> {
+pub(crate) fn run(
+    cases: &[Case],
+    network: &Network,
+    programs: &Programs,
+    capture: &Path,
+    workers: usize,
+) -> Result<Run> {
     let capture = Capture::begin(network, capture)?;
     let (queue, result) = (Mutex::new(cases.iter()), Mutex::new(Run::default()));
     std::thread::scope(|scope| {
@@ -33,7 +39,11 @@ pub(crate) fn run(cases: &[Case], network: &Network, programs: &Programs, captur
                     let Ok(mut result) = result.lock() else { return };
                     match done {
                         Ok(connections) => result.connections.extend(connections),
-                        Err(error) => result.broken.push(format!("{}, {} as server: {error:#}", case.scenario, case.server.name())),
+                        Err(error) => result.broken.push(format!(
+                            "{}, {} as server: {error:#}",
+                            case.scenario,
+                            case.server.name()
+                        )),
                     }
                 }
             });
@@ -75,7 +85,8 @@ impl<'a> Worker<'a> {
         for (client, connect) in &case.connects {
             let connect = Command { address: format!("{host}:{}", answer.port), ..connect.clone() };
             let early = connect.early;
-            let report = self.driver(*client, Place::Client)?.ask(connect).with_context(|| client.name())?.report;
+            let report =
+                self.driver(*client, Place::Client)?.ask(connect).with_context(|| client.name())?.report;
             let said_client = report.context("no report")?;
             connections.push(Connection {
                 scenario: case.scenario,
@@ -88,7 +99,12 @@ impl<'a> Worker<'a> {
                 said_server: None,
             });
         }
-        let stop = Command { deed: "stop".into(), serve: answer.id, expect: connections.len(), ..Command::default() };
+        let stop = Command {
+            deed: "stop".into(),
+            serve: answer.id,
+            expect: connections.len(),
+            ..Command::default()
+        };
         let reports = self.driver(case.server, Place::Server)?.ask(stop)?.reports;
         for connection in &mut connections {
             connection.said_server = reports.iter().find(|report| report.port == connection.ports.0).cloned();

@@ -68,10 +68,15 @@ impl Stack {
         matches!(self, Self::OpenSsl | Self::Go | Self::Node)
     }
 
-    /// Whether it takes keys of a kind, and can check what was signed with them.
-    pub(crate) fn takes(self, kind: &str) -> bool {
+    /// Whether it signs with keys of a kind.
+    pub(crate) fn signs(self, kind: &str) -> bool {
+        kind != "ed25519" || self != Self::Boring
+    }
+
+    /// Whether it can check what was signed with keys of a kind.
+    pub(crate) fn checks(self, kind: &str) -> bool {
         match kind {
-            "ed25519" => self != Self::Boring,
+            "ed25519" | "p521" => self != Self::Boring,
             "slhdsa" => matches!(self, Self::OpenSsl | Self::Node),
             _ => true,
         }

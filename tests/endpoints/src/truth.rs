@@ -56,13 +56,15 @@ pub(crate) enum End {
         /// After the client's Finished.
         late: bool,
     },
-    /// Another cause of failure, in the words of the record, and who.
-    Cause(&'static str, Side),
+    /// Another cause of failure, in the words of the record, who, and whether the client had sent its Finished before.
+    Cause(&'static str, Side, bool),
 }
 
 /// What a right record says. `None`: the ends do not tell.
 #[derive(Clone, Debug)]
 pub(crate) struct Truth {
+    /// TLS 1.3, so that certificates are encrypted.
+    pub(crate) modern: bool,
     /// Version.
     pub(crate) version: Option<u16>,
     /// Cipher suite.
@@ -91,20 +93,28 @@ impl Connection {
     /// Joins the words of both ends with what they sent. An error says that the ends contradict each other, or the scenario.
     pub(crate) fn truth(&self, view: &View) -> Result<Truth, String> {
         let server = self.said_server.clone().unwrap_or_default();
-        let said = |of: fn(&Report) -> Option<u16>| of(&self.said_client).or_else(|| of(&server));
+        // What an end says of a handshake that it did not finish may be what it hoped for.
+        let said = |of: fn(&Report) -> Option<u16>| {
+            let finished = [&self.said_client, &server].into_iter().filter(|report| report.done);
+            finished.filter_map(of).next()
+        };
         let version = said(|report| report.version);
         let completed = self.meant == Meant::Served;
         let resumed = self.said_client.resumed.or(server.resumed);
         let certificates = chain(view, Side::Server);
         self.agree(&server, certificates.as_ref())?;
         Ok(Truth {
+            modern: view.modern,
             version,
             suite: said(|report| report.suite),
-            group: said(|report| report.group),
-            key_exchange: completed.then(|| key_exchange(version, resumed, said(|report| report.suite))).flatten(),
+            // The stacks tell the group of the session; before TLS 1.3 resuming it exchanges no key.
+            group: said(|report| report.group).filter(|_| view.modern || resumed != Some(true)),
+            key_exchange: completed
+                .then(|| key_exchange(version, resumed, said(|report| report.suite)))
+                .flatten(),
             resumed: resumed.filter(|_| completed),
             retry: self.said_client.retry.or(server.retry).filter(|_| completed),
-            alpn: Some(self.said_client.alpn.clone()).filter(|_| completed && version.is_some_and(|version| version < 0x0304)),
+            alpn: Some(self.said_client.alpn.clone()).filter(|_| completed && !view.modern),
             certificates,
             client_certificates: chain(view, Side::Client),
             flight: flight(view).filter(|_| completed && !self.early),
@@ -117,19 +127,28 @@ impl Connection {
         let client = &self.said_client;
         let served = self.meant == Meant::Served;
         if served && !(client.done && client.served) {
-            return Err(format!("was meant to be served; the client says: {:?}, the server: {:?}", client.error, server.error));
+            return Err(format!(
+                "was meant to be served; the client says: {:?}, the server: {:?}",
+                client.error, server.error
+            ));
         }
         if !served && client.served {
             return Err("was meant to fail and was served".to_owned());
         }
         let differ = |name: &str, a: Option<u16>, b: Option<u16>| match (a, b) {
-            (Some(a), Some(b)) if a != b => Err(format!("{name}: the client says {a:#06x}, the server {b:#06x}")),
+            (Some(a), Some(b)) if a != b => {
+                Err(format!("{name}: the client says {a:#06x}, the server {b:#06x}"))
+            }
             _ => Ok(()),
         };
+        if !(client.done && server.done) {
+            return Ok(());
+        }
         differ("version", client.version, server.version)?;
         differ("cipher suite", client.suite, server.suite)?;
         differ("group", client.group, server.group)?;
-        if let (Some(told), Some(sent)) = (&client.peer, certificates.and_then(|chain| chain.lengths.as_ref()))
+        if let (Some(told), Some(sent)) =
+            (&client.peer, certificates.and_then(|chain| chain.lengths.as_ref()))
             && served
             && told != sent
         {
@@ -141,25 +160,51 @@ impl Connection {
     fn end(&self, view: &View, server: &Report) -> Result<End, String> {
         Ok(match self.meant {
             Meant::Served => End::Completed,
-            Meant::ServerReset => End::Cause("reset", Side::Server),
-            Meant::ServerClose => End::Cause("closed", Side::Server),
-            Meant::Silence => End::Cause("timeout", Side::Server),
-            Meant::NotTls => End::Cause("not_tls", Side::Server),
-            Meant::ClientReset => End::Cause("reset", Side::Client),
-            Meant::Alert => {
+            Meant::ServerReset => End::Cause("reset", Side::Server, false),
+            Meant::ServerClose => End::Cause("closed", Side::Server, false),
+            Meant::Silence => End::Cause("timeout", Side::Server, false),
+            Meant::NotTls => End::Cause("not_tls", Side::Server, false),
+            Meant::ClientReset => End::Cause("reset", Side::Client, false),
+            Meant::Refused => {
+                let [client_closed, server_closed] = view.closed;
+                let closed = [(Side::Client, client_closed), (Side::Server, server_closed)];
+                let close = closed
+                    .into_iter()
+                    .filter_map(|(side, close)| Some((side, close?)))
+                    .min_by_key(|(_, close)| close.0);
                 let sent = |side| Some((side, view.alert(side)?));
-                let first = [sent(Side::Client), sent(Side::Server)].into_iter().flatten().min_by_key(|(_, alert)| alert.packet);
-                let (by, alert) = first.ok_or_else(|| {
-                    format!("was meant to end by an alert; the client says {:?}, the server {:?}", self.said_client.error, server.error)
-                })?;
-                let heard = if by == Side::Server { self.said_client.alert_received } else { server.alert_received };
-                if heard.is_some_and(|heard| heard != alert.description) {
-                    return Err(format!("alert {} was sent and {heard:?} received", alert.description));
+                let alert = [sent(Side::Client), sent(Side::Server)]
+                    .into_iter()
+                    .flatten()
+                    .min_by_key(|(_, alert)| alert.packet);
+                let late = |by, packet| by == Side::Server && view.finished_before(Side::Client, packet);
+                match (alert, close) {
+                    // An alert to a peer that has hung up is no cause.
+                    (Some((by, alert)), close)
+                        if close.is_none_or(|(_, (packet, _))| alert.packet <= packet) =>
+                    {
+                        self.heard(by, server, alert.description)?;
+                        let late = late(by, alert.packet);
+                        End::Alert { by, description: alert.description, encrypted: alert.encrypted, late }
+                    }
+                    // Node checks certificates once the handshake is over, and hangs up.
+                    (_, Some(_)) if view.old_finished() => End::Completed,
+                    (_, Some((by, (packet, reset)))) => {
+                        End::Cause(if reset { "reset" } else { "closed" }, by, late(by, packet))
+                    }
+                    (_, None) => return Err("was meant to be refused, and nothing ended it".to_owned()),
                 }
-                let late = by == Side::Server && view.finished_before(Side::Client, alert.packet);
-                End::Alert { by, description: alert.description, encrypted: alert.encrypted, late }
             }
         })
+    }
+
+    /// An alert that was sent is the one that was received, where the receiver tells.
+    fn heard(&self, by: Side, server: &Report, sent: u8) -> Result<(), String> {
+        let heard = if by == Side::Server { self.said_client.alert_received } else { server.alert_received };
+        match heard {
+            Some(heard) if heard != sent => Err(format!("alert {sent} was sent, and {heard} received")),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -185,14 +230,17 @@ fn flight(view: &View) -> Option<Vec<u16>> {
 }
 
 fn chain(view: &View, side: Side) -> Option<Chain> {
-    let family = view.message(side, 15).and_then(|body| Some(family(u16::from_be_bytes(body.get(..2)?.try_into().ok()?))));
+    let family = view
+        .message(side, 15)
+        .and_then(|body| Some(family(u16::from_be_bytes(body.get(..2)?.try_into().ok()?))));
     let family = family.filter(|_| view.modern);
     let size = |body: &[u8]| u32::try_from(body.len()).unwrap_or(u32::MAX);
     if let Some(body) = view.message(side, 25) {
         return Some(Chain { lengths: None, message: size(body), compressed: true, family });
     }
     let body = view.message(side, 11)?;
-    let mut rest = if view.modern { body.get(1 + usize::from(*body.first()?) + 3..)? } else { body.get(3..)? };
+    let mut rest =
+        if view.modern { body.get(1 + usize::from(*body.first()?) + 3..)? } else { body.get(3..)? };
     let mut lengths = Vec::new();
     while let Some([a, b, c]) = rest.get(..3).and_then(|length| <[u8; 3]>::try_from(length).ok()) {
         let length = u32::from_be_bytes([0, a, b, c]);

@@ -110,7 +110,10 @@ func obey(c command) (answer, error) {
 
 // base holds what both sides set. Groups stand in their order of preference for a client; a server of Go has its own order.
 func base(c command) (*tls.Config, io.Closer, error) {
-	config := &tls.Config{MinVersion: c.Minimum, MaxVersion: c.Maximum, NextProtos: c.Alpn, CipherSuites: c.Suites}
+	config := &tls.Config{MinVersion: c.Minimum, MaxVersion: c.Maximum, NextProtos: c.Alpn}
+	if len(c.Suites) > 0 {
+		config.CipherSuites = c.Suites
+	}
 	for _, group := range c.Groups {
 		config.CurvePreferences = append(config.CurvePreferences, tls.CurveID(group))
 	}

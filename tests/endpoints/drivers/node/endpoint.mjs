@@ -36,19 +36,6 @@ function base(c) {
   return options;
 }
 
-// DER lengths of the peer's chain in the order sent. Node lists each certificate's issuer inside it.
-function chainLengths(end) {
-  const lengths = [];
-  const seen = new Set();
-  let certificate = end.getPeerCertificate(true);
-  while (certificate?.raw && !seen.has(certificate.fingerprint256)) {
-    seen.add(certificate.fingerprint256);
-    lengths.push(certificate.raw.length);
-    certificate = certificate.issuerCertificate;
-  }
-  return lengths;
-}
-
 function tell(report, end) {
   report.version = NUMBER[end.getProtocol()] ?? null;
   report.suite = SUITES[end.getCipher()?.standardName] ?? null;
@@ -110,7 +97,6 @@ function connect(c, answer) {
   end.on("secureConnect", () => {
     report.done = true;
     tell(report, end);
-    report.peer = chainLengths(end);
     const key = end.getEphemeralKeyInfo();
     const name = { prime256v1: "P-256", secp384r1: "P-384", secp521r1: "P-521" }[key?.name] ?? key?.name;
     const group = Object.entries(GROUPS).find(([, known]) => known === name);

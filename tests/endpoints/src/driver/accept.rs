@@ -30,7 +30,8 @@ impl Listeners {
             while let Ok((socket, peer)) = listener.accept() {
                 let (attend, sender) = (attend.clone(), sender.clone());
                 std::thread::spawn(move || {
-                    let bounded = socket.set_read_timeout(Some(PATIENCE)).and(socket.set_write_timeout(Some(PATIENCE)));
+                    let bounded =
+                        socket.set_read_timeout(Some(PATIENCE)).and(socket.set_write_timeout(Some(PATIENCE)));
                     let mut report = match bounded {
                         Ok(()) => attend(socket, peer.port()),
                         Err(error) => Report { error: error.to_string(), ..Report::default() },

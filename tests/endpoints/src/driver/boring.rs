@@ -5,8 +5,9 @@ use super::{REPLY, REQUEST, Stack};
 use crate::protocol::{Command, Report};
 use anyhow::{Result, anyhow, bail};
 use boring::ssl::{
-    AlpnError, HandshakeError, Ssl, SslAlert, SslContext, SslContextBuilder, SslFiletype, SslInfoCallbackMode, SslInfoCallbackValue,
-    SslMethod, SslOptions, SslRef, SslStream, SslVerifyMode, SslVersion,
+    AlpnError, HandshakeError, Ssl, SslAlert, SslContext, SslContextBuilder, SslFiletype,
+    SslInfoCallbackMode, SslInfoCallbackValue, SslMethod, SslOptions, SslRef, SslStream, SslVerifyMode,
+    SslVersion,
 };
 use boring::x509::X509;
 use std::cell::Cell;
@@ -52,9 +53,11 @@ impl Stack for Boring {
     fn serve(&mut self, command: &Command) -> Result<u16> {
         let context = server_context(command)?;
         let ocsp = if command.ocsp.is_empty() { None } else { Some(std::fs::read(&command.ocsp)?) };
-        self.listeners.begin(command.id, &command.address, move |socket, _| match ready(&context, ocsp.as_deref()) {
-            Ok(ssl) => attend(ssl, socket),
-            Err(error) => Report { error: error.to_string(), ..Report::default() },
+        self.listeners.begin(command.id, &command.address, move |socket, _| {
+            match ready(&context, ocsp.as_deref()) {
+                Ok(ssl) => attend(ssl, socket),
+                Err(error) => Report { error: error.to_string(), ..Report::default() },
+            }
         })
     }
 
@@ -64,7 +67,8 @@ impl Stack for Boring {
         ssl.set_hostname(&command.name)?;
         ssl.param_mut().set_host(&command.name)?;
         let socket = TcpStream::connect(&command.address)?;
-        let patience = if command.patience_ms > 0 { Duration::from_millis(command.patience_ms) } else { PATIENCE };
+        let patience =
+            if command.patience_ms > 0 { Duration::from_millis(command.patience_ms) } else { PATIENCE };
         socket.set_read_timeout(Some(patience))?;
         let port = socket.local_addr()?.port();
         Ok(Report { port, ..converse(ssl, socket) })
@@ -98,10 +102,14 @@ fn group_name(group: u16) -> Option<&'static str> {
 fn base(command: &Command) -> Result<SslContextBuilder> {
     let mut builder = SslContext::builder(SslMethod::tls())?;
     if command.minimum != 0 {
-        builder.set_min_proto_version(Some(SslVersion::try_from(command.minimum).map_err(|error| anyhow!(error))?))?;
+        builder.set_min_proto_version(Some(
+            SslVersion::try_from(command.minimum).map_err(|error| anyhow!(error))?,
+        ))?;
     }
     if command.maximum != 0 {
-        builder.set_max_proto_version(Some(SslVersion::try_from(command.maximum).map_err(|error| anyhow!(error))?))?;
+        builder.set_max_proto_version(Some(
+            SslVersion::try_from(command.maximum).map_err(|error| anyhow!(error))?,
+        ))?;
     }
     if !command.groups.is_empty() {
         let names: Vec<_> = command.groups.iter().filter_map(|group| group_name(*group)).collect();
@@ -125,7 +133,8 @@ fn base(command: &Command) -> Result<SslContextBuilder> {
     });
     builder.set_info_callback(|_, mode, value| {
         let SslInfoCallbackValue::Alert(alert) = value else { return };
-        let number = ALERT_NUMBERS.iter().find(|(known, _)| *known == alert.alert()).map(|(_, number)| *number);
+        let number =
+            ALERT_NUMBERS.iter().find(|(known, _)| *known == alert.alert()).map(|(_, number)| *number);
         let (sent, received) = ALERTS.get();
         if mode == SslInfoCallbackMode::WRITE_ALERT {
             ALERTS.set((sent.or(number), received));
@@ -150,7 +159,10 @@ fn server_context(command: &Command) -> Result<SslContext> {
         builder.set_alpn_select_callback(move |_, offered| {
             // The answer has to borrow from the offer.
             let chosen = boring::ssl::select_next_proto(&wanted, offered).ok_or(AlpnError::ALERT_FATAL)?;
-            let at = offered.windows(chosen.len()).position(|window| window == chosen).ok_or(AlpnError::ALERT_FATAL)?;
+            let at = offered
+                .windows(chosen.len())
+                .position(|window| window == chosen)
+                .ok_or(AlpnError::ALERT_FATAL)?;
             offered.get(at..at + chosen.len()).ok_or(AlpnError::ALERT_FATAL)
         });
     }
@@ -171,7 +183,10 @@ fn client_context(command: &Command) -> Result<SslContext> {
 
 /// Names in the form of the extension: each behind its length.
 fn wire_list(names: &[String]) -> Vec<u8> {
-    names.iter().flat_map(|name| std::iter::once(u8::try_from(name.len()).unwrap_or(u8::MAX)).chain(name.bytes())).collect()
+    names
+        .iter()
+        .flat_map(|name| std::iter::once(u8::try_from(name.len()).unwrap_or(u8::MAX)).chain(name.bytes()))
+        .collect()
 }
 
 fn attend(ssl: Ssl, socket: TcpStream) -> Report {
@@ -241,7 +256,10 @@ fn tell(report: &mut Report, ssl: &SslRef) {
     report.suite = ssl.current_cipher().map(|cipher| cipher.protocol_id());
     report.group = ssl.curve();
     report.resumed = Some(ssl.session_reused());
-    report.alpn = ssl.selected_alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
+    report.alpn = ssl
+        .selected_alpn_protocol()
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .unwrap_or_default();
     let lengths = |chain: &boring::stack::StackRef<X509>| {
         chain.iter().filter_map(|certificate| certificate.to_der().ok()?.len().try_into().ok()).collect()
     };

@@ -32,17 +32,17 @@ pub(crate) fn run(stack: &str, program: Option<&str>) -> Result<()> {
         "rustls" => Box::new(rustls::Rustls::default()),
         #[cfg(feature = "boring")]
         "boring" => Box::new(boring::Boring::default()),
-        "openssl" => Box::new(openssl::OpenSsl::new(program.context("openssl needs the path of the program")?)),
+        "openssl" => {
+            Box::new(openssl::OpenSsl::new(program.context("openssl needs the path of the program")?))
+        }
         "raw" => Box::new(raw::Raw::default()),
         other => bail!("there is no driver for {other}"),
     };
     let mut output = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
         let command: Command = serde_json::from_str(&line?)?;
-        let mut answer = obey(stack.as_mut(), &command).unwrap_or_else(|error| Answer {
-            error: format!("{error:#}"),
-            ..Answer::default()
-        });
+        let mut answer = obey(stack.as_mut(), &command)
+            .unwrap_or_else(|error| Answer { error: format!("{error:#}"), ..Answer::default() });
         answer.id = command.id;
         serde_json::to_writer(&mut output, &answer)?;
         output.write_all(b"\n")?;

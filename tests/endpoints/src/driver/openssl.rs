@@ -106,7 +106,14 @@ impl OpenSsl {
         let port = TcpListener::bind((host.as_str(), 0))?.local_addr()?.port();
         let mut process = Process::new(&self.program);
         process.args(["s_client", "-msg", "-showcerts", "-ign_eof", "-verify_return_error"]);
-        process.args(["-connect", &command.address, "-bind", &format!("{host}:{port}"), "-servername", &command.name]);
+        process.args([
+            "-connect",
+            &command.address,
+            "-bind",
+            &format!("{host}:{port}"),
+            "-servername",
+            &command.name,
+        ]);
         process.args(["-verify_hostname", &command.name]).args(options(command));
         if !command.session.is_empty() {
             let file = self.folder.join(&command.session);
@@ -130,7 +137,8 @@ impl OpenSsl {
         if !command.alpn.is_empty() {
             process.args(["-alpn", &command.alpn.join(",")]);
         }
-        let mut child = process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child =
+            process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         if let Some(mut input) = child.stdin.take() {
             // Fails where the client has given up already, which its output tells.
             let _ = input.write_all(REQUEST);
@@ -145,7 +153,8 @@ impl OpenSsl {
             let mut bytes = Vec::new();
             errors.read_to_end(&mut bytes).map(|_| bytes)
         });
-        let patience = if command.patience_ms > 0 { Duration::from_millis(command.patience_ms) } else { PATIENCE };
+        let patience =
+            if command.patience_ms > 0 { Duration::from_millis(command.patience_ms) } else { PATIENCE };
         bounded_wait(&mut child, patience)?;
         let mut text = String::from_utf8_lossy(&reader.join().map_err(|_| anyhow!("reader"))??).into_owned();
         text.push_str(&String::from_utf8_lossy(&error_reader.join().map_err(|_| anyhow!("reader"))??));
@@ -266,10 +275,17 @@ fn read_client(output: &str) -> Report {
         if line.starts_with(">>> ") && line.ends_with(", ClientHello") {
             hellos += 1;
         } else if line.contains(", Alert [length 0002]") {
-            let number = lines.next().and_then(|bytes| bytes.split_whitespace().nth(1)).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+            let number = lines
+                .next()
+                .and_then(|bytes| bytes.split_whitespace().nth(1))
+                .and_then(|hex| u8::from_str_radix(hex, 16).ok());
             let number = number.filter(|number| *number != 0);
-            let slot = if line.starts_with(">>>") { &mut report.alert_sent } else { &mut report.alert_received };
+            let slot =
+                if line.starts_with(">>>") { &mut report.alert_sent } else { &mut report.alert_received };
             *slot = slot.or(number);
+        } else if line == "Certificate chain" {
+            // What was printed before belongs to a stapled response.
+            chain.clear();
         } else if line.contains("-----BEGIN CERTIFICATE-----") {
             certificate = Some(String::new());
         } else if line.contains("-----END CERTIFICATE-----") {
@@ -280,10 +296,6 @@ fn read_client(output: &str) -> Report {
             read_line(line, &mut report);
         }
     }
-    // The leaf is printed once more behind the chain.
-    if output.contains("\nServer certificate\n") && chain.len() > 1 {
-        chain.pop();
-    }
     report.peer = Some(chain).filter(|chain| !chain.is_empty());
     if report.version.is_some() {
         report.retry = Some(hellos > 1);
@@ -292,12 +304,18 @@ fn read_client(output: &str) -> Report {
 }
 
 fn read_line(line: &str, report: &mut Report) {
-    let number = |table: &[(u16, &str)], name: &str| table.iter().find(|(_, known)| *known == name).map(|(number, _)| *number);
-    if let Some((how, rest)) = line.split_once(", TLSv").and_then(|(how, rest)| Some((how, rest.split_once(", Cipher is ")?))) {
+    let number = |table: &[(u16, &str)], name: &str| {
+        table.iter().find(|(_, known)| *known == name).map(|(number, _)| *number)
+    };
+    if let Some((how, rest)) =
+        line.split_once(", TLSv").and_then(|(how, rest)| Some((how, rest.split_once(", Cipher is ")?)))
+    {
         report.done = true;
         report.resumed = Some(how == "Reused");
         report.suite = number(SUITES, rest.1).or_else(|| number(OLD_SUITES, rest.1));
-    } else if let Some(name) = line.strip_prefix("Protocol: ").or_else(|| line.trim().strip_prefix("Protocol  : ")) {
+    } else if let Some(name) =
+        line.strip_prefix("Protocol: ").or_else(|| line.trim().strip_prefix("Protocol  : "))
+    {
         report.version = match name.trim() {
             "TLSv1" => Some(0x0301),
             "TLSv1.1" => Some(0x0302),
@@ -315,7 +333,8 @@ fn read_line(line: &str, report: &mut Report) {
         };
     } else if let Some(name) = line.strip_prefix("ALPN protocol: ") {
         name.clone_into(&mut report.alpn);
-    } else if line.starts_with("HTTP/1.0 200") {
+    } else if line.contains("TTP/1.0 200") {
+        // TLS 1.0 sends the first byte in a record of its own.
         report.served = true;
     } else if line.contains("error:") {
         report.error = line.to_owned();

@@ -40,9 +40,7 @@ fn attend(mut socket: TcpStream, manner: &str) -> Result<()> {
         "close" => {
             socket.read(&mut buffer)?;
         }
-        "silent" => {
-            while socket.read(&mut buffer)? > 0 {}
-        }
+        "silent" => while socket.read(&mut buffer)? > 0 {},
         "http" => {
             socket.read(&mut buffer)?;
             socket.write_all(REPLY)?;

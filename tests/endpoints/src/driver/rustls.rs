@@ -10,8 +10,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    ClientConfig, ClientConnection, CommonState, ConfigBuilder, ConfigSide, HandshakeKind, KeyLog, RootCertStore,
-    ServerConfig, ServerConnection, SupportedProtocolVersion, WantsVerifier, WantsVersions,
+    ClientConfig, ClientConnection, CommonState, ConfigBuilder, ConfigSide, HandshakeKind, KeyLog,
+    RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion, WantsVerifier, WantsVersions,
 };
 use std::collections::HashMap;
 use std::fs::File;
@@ -30,9 +30,11 @@ pub(super) struct Rustls {
 impl Stack for Rustls {
     fn serve(&mut self, command: &Command) -> Result<u16> {
         let config = Arc::new(server_config(command)?);
-        self.listeners.begin(command.id, &command.address, move |socket, _| match ServerConnection::new(config.clone()) {
-            Ok(connection) => attend(connection, socket),
-            Err(error) => Report { error: error.to_string(), ..Report::default() },
+        self.listeners.begin(command.id, &command.address, move |socket, _| {
+            match ServerConnection::new(config.clone()) {
+                Ok(connection) => attend(connection, socket),
+                Err(error) => Report { error: error.to_string(), ..Report::default() },
+            }
         })
     }
 
@@ -47,7 +49,8 @@ impl Stack for Rustls {
         let name = ServerName::try_from(command.name.clone())?;
         let connection = ClientConnection::new(config, name)?;
         let socket = TcpStream::connect(&command.address)?;
-        let patience = if command.patience_ms > 0 { Duration::from_millis(command.patience_ms) } else { PATIENCE };
+        let patience =
+            if command.patience_ms > 0 { Duration::from_millis(command.patience_ms) } else { PATIENCE };
         socket.set_read_timeout(Some(patience))?;
         let port = socket.local_addr()?.port();
         if command.manner == "abort" {
@@ -75,7 +78,11 @@ impl KeyLines {
 
 impl KeyLog for KeyLines {
     fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
-        let line = format!("{label} {} {}\n", crate::wire::keylog::hex(client_random), crate::wire::keylog::hex(secret));
+        let line = format!(
+            "{label} {} {}\n",
+            crate::wire::keylog::hex(client_random),
+            crate::wire::keylog::hex(secret)
+        );
         if let Ok(mut file) = self.0.lock() {
             // A line that is missing shows as a flight that cannot be decrypted.
             let _ = file.write_all(line.as_bytes());
@@ -131,7 +138,8 @@ fn server_config(command: &Command) -> Result<ServerConfig> {
         builder.with_no_client_auth()
     } else {
         let roots = Arc::new(roots(&command.trust)?);
-        builder.with_client_cert_verifier(WebPkiClientVerifier::builder_with_provider(roots, provider).build()?)
+        builder
+            .with_client_cert_verifier(WebPkiClientVerifier::builder_with_provider(roots, provider).build()?)
     };
     let (chain, key) = identity(command)?;
     let ocsp = if command.ocsp.is_empty() { Vec::new() } else { std::fs::read(&command.ocsp)? };
@@ -267,14 +275,17 @@ fn tell(report: &mut Report, state: &CommonState, error: Option<anyhow::Error>) 
     let kind = state.handshake_kind();
     report.resumed = kind.map(|kind| kind == HandshakeKind::Resumed);
     report.retry = kind.map(|kind| kind == HandshakeKind::FullWithHelloRetryRequest);
-    report.alpn = state.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
-    report.peer = state
-        .peer_certificates()
-        .map(|chain| chain.iter().map(|certificate| u32::try_from(certificate.len()).unwrap_or(u32::MAX)).collect());
+    report.alpn =
+        state.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
+    report.peer = state.peer_certificates().map(|chain| {
+        chain.iter().map(|certificate| u32::try_from(certificate.len()).unwrap_or(u32::MAX)).collect()
+    });
     let Some(error) = error else { return };
     report.error = format!("{error:#}");
     let cause = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-    if let Some(rustls::Error::AlertReceived(alert)) = cause.and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+    if let Some(rustls::Error::AlertReceived(alert)) =
+        cause.and_then(|cause| cause.downcast_ref::<rustls::Error>())
+    {
         report.alert_received = Some(u8::from(*alert));
     }
 }

@@ -15,6 +15,10 @@ pub(crate) struct Segment<'a> {
     pub(crate) syn: bool,
     /// ACK was set.
     pub(crate) ack: bool,
+    /// FIN was set.
+    pub(crate) fin: bool,
+    /// RST was set.
+    pub(crate) reset: bool,
     /// Payload.
     pub(crate) data: &'a [u8],
 }
@@ -57,6 +61,8 @@ fn segment(frame: &[u8], packet: usize) -> Option<Segment<'_>> {
         sequence: u32::from_be_bytes(tcp.get(4..8)?.try_into().ok()?),
         syn: flags & 2 != 0,
         ack: flags & 16 != 0,
+        fin: flags & 1 != 0,
+        reset: flags & 4 != 0,
         data: tcp.get(usize::from(tcp.get(12)? >> 4) * 4..)?,
     })
 }

@@ -1,6 +1,8 @@
 //! Record protection of TLS 1.3 (RFC 8446, sections 5.2 and 7.3): a traffic secret enters, opened records leave.
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{
+    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
+};
 use aws_lc_rs::hkdf::{self, HKDF_SHA256, HKDF_SHA384, KeyType, Prk};
 
 /// Opens the records that one secret protects, in their order.
@@ -40,7 +42,10 @@ impl Opener {
             *byte ^= number;
         }
         let mut buffer = body.to_vec();
-        let plain = self.key.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(header), &mut buffer).ok()?;
+        let plain = self
+            .key
+            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(header), &mut buffer)
+            .ok()?;
         self.sequence += 1;
         let end = plain.iter().rposition(|byte| *byte != 0)?;
         Some((*plain.get(end)?, plain.get(..end)?.to_vec()))
@@ -67,11 +72,14 @@ mod tests {
     #[test]
     fn keys_are_those_of_the_published_trace() {
         let secret = [
-            0xb6, 0x7b, 0x7d, 0x69, 0x0c, 0xc1, 0x6c, 0x4e, 0x75, 0xe5, 0x42, 0x13, 0xcb, 0x2d, 0x37, 0xb4, 0xe9, 0xc9, 0x12, 0xbc,
-            0xde, 0xd9, 0x10, 0x5d, 0x42, 0xbe, 0xfd, 0x59, 0xd3, 0x91, 0xad, 0x38,
+            0xb6, 0x7b, 0x7d, 0x69, 0x0c, 0xc1, 0x6c, 0x4e, 0x75, 0xe5, 0x42, 0x13, 0xcb, 0x2d, 0x37, 0xb4,
+            0xe9, 0xc9, 0x12, 0xbc, 0xde, 0xd9, 0x10, 0x5d, 0x42, 0xbe, 0xfd, 0x59, 0xd3, 0x91, 0xad, 0x38,
         ];
         let prk = Prk::new_less_safe(HKDF_SHA256, &secret);
-        assert_eq!(crate::wire::keylog::hex(&expand(&prk, "key", 16).unwrap()), "3fce516009c21727d0f2e4e86ee403bc");
+        assert_eq!(
+            crate::wire::keylog::hex(&expand(&prk, "key", 16).unwrap()),
+            "3fce516009c21727d0f2e4e86ee403bc"
+        );
         assert_eq!(crate::wire::keylog::hex(&expand(&prk, "iv", 12).unwrap()), "5d313eb2671276ee13000b30");
     }
 }

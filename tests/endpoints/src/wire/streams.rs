@@ -11,6 +11,8 @@ pub(crate) struct Half {
     pub(crate) bytes: Vec<u8>,
     /// Where each packet's bytes end, with the packet's number.
     pub(crate) ends: Vec<(usize, usize)>,
+    /// First packet that closed or reset it, and whether it did the latter.
+    pub(crate) closed: Option<(usize, bool)>,
 }
 
 /// One connection.
@@ -48,9 +50,10 @@ pub(crate) fn assemble(segments: &[Segment<'_>]) -> HashMap<(u16, u16), Stream> 
 
 fn half(start: u32, segments: Vec<&Segment<'_>>) -> Half {
     let offset = |segment: &Segment<'_>| segment.sequence.wrapping_sub(start).wrapping_sub(1) as usize;
+    let close = segments.iter().find(|segment| segment.fin || segment.reset);
+    let mut half = Half { closed: close.map(|segment| (segment.packet, segment.reset)), ..Half::default() };
     let mut pieces: Vec<_> = segments.into_iter().filter(|segment| !segment.data.is_empty()).collect();
     pieces.sort_by_key(|segment| (offset(segment), segment.packet));
-    let mut half = Half::default();
     for piece in pieces {
         let Some(known) = half.bytes.len().checked_sub(offset(piece)) else { break };
         if let Some(new) = piece.data.get(known..).filter(|new| !new.is_empty()) {

@@ -58,6 +58,8 @@ pub(crate) struct View {
     pub(crate) suite: Option<u16>,
     /// TLS 1.3 was chosen.
     pub(crate) modern: bool,
+    /// How each side closed: the packet, and whether it reset. Client, then server.
+    pub(crate) closed: [Option<(usize, bool)>; 2],
 }
 
 const HELLO_RETRY: [u8; 4] = [0xcf, 0x21, 0xad, 0x74];
@@ -66,7 +68,7 @@ impl View {
     /// Reads both directions.
     pub(crate) fn read(stream: &Stream, keys: &KeyLog) -> Self {
         let (client, server) = (split(&stream.client), split(&stream.server));
-        let mut view = Self::default();
+        let mut view = Self { closed: [stream.client.closed, stream.server.closed], ..Self::default() };
         let hello = clear_messages(&client).into_iter().find(|(kind, _)| *kind == 1);
         let random = hello.as_ref().and_then(|(_, body)| body.get(2..34)).unwrap_or_default();
         if let Some((_, hello)) = clear_messages(&server).into_iter().rev().find(|(kind, _)| *kind == 2) {
@@ -118,6 +120,14 @@ impl View {
         self.records(side).iter().find_map(told)
     }
 
+    /// Whether both sides sent an encrypted handshake record, in TLS 1.2 or earlier.
+    pub(crate) fn old_finished(&self) -> bool {
+        let finished = |records: &[Record]| {
+            records.iter().any(|record| record.kind == 22 && record.phase == Phase::Sealed)
+        };
+        !self.modern && finished(&self.client) && finished(&self.server)
+    }
+
     /// Whether the first ClientHello has an extension.
     pub(crate) fn hello_has(&self, extension: u16) -> bool {
         self.message(Side::Client, 1).and_then(|hello| has_extension(hello, extension)).unwrap_or_default()
@@ -125,7 +135,8 @@ impl View {
 
     /// Whether a side sent its Finished (TLS 1.3) no later than in a packet.
     pub(crate) fn finished_before(&self, side: Side, packet: usize) -> bool {
-        let finished = |record: &&Record| record.kind == 23 && record.messages.iter().any(|(kind, _)| *kind == 20);
+        let finished =
+            |record: &&Record| record.kind == 23 && record.messages.iter().any(|(kind, _)| *kind == 20);
         self.records(side).iter().find(finished).is_some_and(|record| record.packet <= packet)
     }
 }
@@ -176,7 +187,8 @@ fn split(half: &Half) -> Vec<Raw> {
 
 fn clear_messages(records: &[Raw]) -> Vec<(u8, Vec<u8>)> {
     let mut joined = Joined::default();
-    let handshake = records.iter().take_while(|record| record.header[0] != 23).filter(|record| record.header[0] == 22);
+    let handshake =
+        records.iter().take_while(|record| record.header[0] != 23).filter(|record| record.header[0] == 22);
     handshake.flat_map(|record| joined.add(&record.body)).collect()
 }
 
@@ -188,7 +200,8 @@ impl Joined {
     fn add(&mut self, content: &[u8]) -> Vec<(u8, Vec<u8>)> {
         self.0.extend_from_slice(content);
         let mut whole = Vec::new();
-        while let Some([kind, a, b, c]) = self.0.get(..4).and_then(|header| <[u8; 4]>::try_from(header).ok()) {
+        while let Some([kind, a, b, c]) = self.0.get(..4).and_then(|header| <[u8; 4]>::try_from(header).ok())
+        {
             let end = 4 + u32::from_be_bytes([0, a, b, c]) as usize;
             let Some(body) = self.0.get(4..end) else { break };
             whole.push((kind, body.to_vec()));
@@ -200,14 +213,25 @@ impl Joined {
 
 /// Opens what the secrets open. The second opener takes over once Finished came. Records that the first cannot open before it
 /// has opened any are early data.
-fn open(records: Vec<Raw>, [mut handshake, mut application]: [Option<Opener>; 2], modern: bool) -> Vec<Record> {
+fn open(
+    records: Vec<Raw>,
+    [mut handshake, mut application]: [Option<Opener>; 2],
+    modern: bool,
+) -> Vec<Record> {
     let (mut joined, mut finished, mut changed) = (Joined::default(), false, false);
     let mut read = Vec::new();
     for raw in records {
         let length = u16::from_be_bytes([raw.header[3], raw.header[4]]);
         let (packet, kind) = (raw.packet, raw.header[0]);
-        let mut record =
-            Record { packet, kind, length, phase: Phase::Clear, messages: Vec::new(), alert: None, padding: 0 };
+        let mut record = Record {
+            packet,
+            kind,
+            length,
+            phase: Phase::Clear,
+            messages: Vec::new(),
+            alert: None,
+            padding: 0,
+        };
         let content = if kind == 23 {
             let opener = if finished { &mut application } else { &mut handshake };
             let opened = opener.as_mut().and_then(|opener| opener.open(&raw.header, &raw.body));
@@ -230,7 +254,10 @@ fn open(records: Vec<Raw>, [mut handshake, mut application]: [Option<Opener>; 2]
                 record.padding = usize::from(length).saturating_sub(content.len() + 17);
             }
             match inner {
-                21 => record.alert = content.first().copied().zip(content.get(1).copied()).filter(|_| content.len() == 2),
+                21 => {
+                    record.alert =
+                        content.first().copied().zip(content.get(1).copied()).filter(|_| content.len() == 2)
+                }
                 22 => record.messages = joined.add(&content),
                 _ => {}
             }
