@@ -1,7 +1,7 @@
 //! Holds a record of the agent against what the ends tell: a truth and a record enter, one verdict per field leaves. Pure.
 
 use crate::truth::{Chain, End, Truth};
-use crate::wire::Side;
+use crate::wire::{Phase, Side};
 use serde_json::{Value, json};
 
 /// What became of one field.
@@ -58,7 +58,8 @@ fn negotiated(truth: &Truth, record: &Value, fields: &mut Vec<Field>) {
     let resumed = matches!(record["key_exchange"].as_str(), Some("resumed" | "psk" | "psk_ephemeral"));
     add("resumption", truth.resumed.map(Value::from), &json!(resumed));
     add("hello_retry", truth.retry.map(Value::from), &json!(!record["hello_retry"].is_null()));
-    let name = truth.alpn.as_ref().map(|name| if name.is_empty() { Value::Null } else { json!(name) });
+    let clear = truth.alpn.as_ref().filter(|_| !truth.modern);
+    let name = clear.map(|name| if name.is_empty() { Value::Null } else { json!(name) });
     add("alpn", name, &record["alpn"]);
 }
 
@@ -107,8 +108,9 @@ fn end(truth: &Truth, record: &Value, fields: &mut Vec<Field>) {
             let right = verdict(&json!(["failed", cause, side(*by)]), &told);
             fields.push(("outcome", if ambiguous { Verdict::Unknown } else { right }));
         }
-        End::Alert { by, description, encrypted, late } => {
-            let cause = if *encrypted { "encrypted_alert".to_owned() } else { alert_cause(*description) };
+        End::Alert { by, description, phase, late } => {
+            let encrypted = *phase != Phase::Clear;
+            let cause = if encrypted { "encrypted_alert".to_owned() } else { alert_cause(*description) };
             let right = verdict(&json!(["failed", cause, side(*by)]), &told);
             // A client that was refused after its Finished cannot be told from one that was served nothing.
             let ambiguous = *late && record["incomplete_reason"] == "ambiguous";
@@ -139,7 +141,7 @@ pub(crate) fn side(side: Side) -> &'static str {
     }
 }
 
-fn verdict(right: &Value, said: &Value) -> Verdict {
+pub(crate) fn verdict(right: &Value, said: &Value) -> Verdict {
     if right == said { Verdict::Equal } else { Verdict::Different(right.to_string(), said.to_string()) }
 }
 
@@ -149,7 +151,7 @@ fn open(right: &Value, said: &Value) -> Verdict {
 }
 
 /// `alert_` with the name of the registry (IANA, TLS Alerts).
-fn alert_cause(description: u8) -> String {
+pub(crate) fn alert_cause(description: u8) -> String {
     let name = match description {
         10 => "unexpected_message",
         20 => "bad_record_mac",
@@ -190,6 +192,7 @@ mod tests {
             resumed: Some(false),
             retry: Some(false),
             alpn: None,
+            messages: [vec![(8, 6), (11, 1714), (15, 260), (20, 32)], vec![(20, 32)]],
             certificates: Some(Chain {
                 lengths: Some(vec![900, 800]),
                 message: 1714,
@@ -259,26 +262,26 @@ mod tests {
 
     #[test]
     fn an_alert_has_a_sender_a_name_and_a_place() {
-        let alert = |encrypted, late| Truth {
-            end: End::Alert { by: Side::Server, description: 48, encrypted, late },
+        let alert = |phase, late| Truth {
+            end: End::Alert { by: Side::Server, description: 48, phase, late },
             ..truth()
         };
         let mut record = record();
         record["outcome"] = json!("failed");
         record["failure"] = json!({"cause": "alert_unknown_ca", "by": "server"});
         record["alerts"] = json!([{"sender": "server", "description": 48}]);
-        assert!(differing(&alert(false, false), &record).is_empty());
-        assert_eq!(differing(&alert(true, false), &record), ["outcome"]);
+        assert!(differing(&alert(Phase::Clear, false), &record).is_empty());
+        assert_eq!(differing(&alert(Phase::Handshake, false), &record), ["outcome"]);
         record["alerts"] = json!([{"sender": "client", "description": 48}]);
-        assert_eq!(differing(&alert(false, false), &record), ["alerts"]);
+        assert_eq!(differing(&alert(Phase::Clear, false), &record), ["alerts"]);
         record["failure"] = json!({"cause": "encrypted_alert", "by": "client"});
-        assert_eq!(differing(&alert(true, false), &record), ["outcome"]);
+        assert_eq!(differing(&alert(Phase::Handshake, false), &record), ["outcome"]);
     }
 
     #[test]
     fn only_a_refusal_after_the_client_s_finished_may_be_ambiguous() {
         let alert = |late| Truth {
-            end: End::Alert { by: Side::Server, description: 116, encrypted: true, late },
+            end: End::Alert { by: Side::Server, description: 116, phase: Phase::Application, late },
             ..truth()
         };
         let mut record = record();

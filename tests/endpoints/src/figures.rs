@@ -2,6 +2,7 @@
 
 use crate::stack::Stack;
 use crate::truth::{End, Truth};
+use crate::wire::Phase;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -141,6 +142,24 @@ impl Figures {
         missed.extend(self.alerts.missed_limits());
         missed
     }
+
+    /// Too few connections for the figures to mean anything, in words.
+    pub(crate) fn too_few(&self) -> Vec<String> {
+        let handshakes = |separate: bool| -> u32 {
+            let stacks = self.sizes.iter().filter(|(stack, _)| stack.separates() == separate);
+            stacks.map(|(_, sizes)| sizes.handshakes).sum()
+        };
+        [
+            ("full handshakes of stacks that send separate records", handshakes(true), 500),
+            ("full handshakes of stacks that coalesce", handshakes(false), 200),
+            ("failures by an encrypted alert", self.alerts.failures, 300),
+            ("successes", self.alerts.successes, 300),
+        ]
+        .into_iter()
+        .filter(|(_, count, least)| count < least)
+        .map(|(name, count, least)| format!("{count} {name}, of at least {least}"))
+        .collect()
+    }
 }
 
 impl Alerts {
@@ -148,7 +167,7 @@ impl Alerts {
         let told = record["failure"]["cause"] == "encrypted_alert";
         let ambiguous = record["incomplete_reason"] == "ambiguous";
         match truth.end {
-            End::Alert { encrypted: true, .. } => {
+            End::Alert { phase, .. } if phase != Phase::Clear => {
                 self.failures += 1;
                 self.found += u32::from(told);
                 self.ambiguous += u32::from(ambiguous);

@@ -7,6 +7,7 @@ mod agent;
 mod compare;
 mod driver;
 mod figures;
+mod keyed;
 mod network;
 mod plan;
 mod process;
@@ -155,7 +156,9 @@ fn pass(
     println!("... took {} s", begin.elapsed().as_secs());
     judged.broken.extend(run.broken);
     let views = wire::read(&capture, keys)?;
-    let records = agent::read(&options.agent, &capture, options.keylog.then_some(keys))?;
+    let records = agent::read(&options.agent, &capture, None)?;
+    let keyed =
+        if options.keylog { agent::read(&options.agent, &capture, Some(keys))? } else { HashMap::new() };
     for connection in &run.connections {
         let about = report::about(connection);
         let (Some(view), Some(record)) = (views.get(&connection.ports), records.get(&connection.ports))
@@ -166,6 +169,11 @@ fn pass(
         match connection.truth(view) {
             Ok(truth) => {
                 judged.table.add(connection, &compare::compare(&truth, record));
+                if options.keylog {
+                    let nothing = serde_json::Value::Null;
+                    let record = keyed.get(&connection.ports).unwrap_or(&nothing);
+                    judged.table.add(connection, &keyed::compare(&truth, record));
+                }
                 judged.figures.add(connection.server, view.hello_has(5), &truth, record);
             }
             Err(error) => judged.broken.push(format!("{about}: {error}")),
@@ -178,7 +186,8 @@ fn pass(
 impl Judged {
     fn print(&self, folder: &Path) -> bool {
         println!("\n{}\n{}", self.table.text(), report::figures(&self.figures));
-        let missed = self.figures.missed_limits();
+        let mut missed = self.figures.missed_limits();
+        missed.extend(self.figures.too_few());
         for (heading, lines) in [
             ("Cases that did not go as meant:", &self.broken),
             ("Differences:", &self.table.differences),

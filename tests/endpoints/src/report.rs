@@ -2,6 +2,7 @@
 
 use crate::compare::{Field, Verdict};
 use crate::figures::{Figures, Sizes, share};
+use crate::stack::Stack;
 use crate::truth::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -12,8 +13,7 @@ type Cell = (u32, u32, u32);
 /// Everything that is printed.
 #[derive(Default)]
 pub(crate) struct Table {
-    rows: BTreeMap<(String, &'static str), BTreeMap<&'static str, Cell>>,
-    fields: BTreeSet<&'static str>,
+    rows: BTreeMap<(&'static str, &'static str), BTreeMap<Stack, Cell>>,
     /// Differences, one line each.
     pub(crate) differences: Vec<String>,
     compared: Cell,
@@ -22,12 +22,9 @@ pub(crate) struct Table {
 impl Table {
     /// Adds what became of one connection.
     pub(crate) fn add(&mut self, connection: &Connection, fields: &[Field]) {
-        let row = (connection.scenario.to_owned(), connection.server.name());
-        let row = self.rows.entry(row).or_default();
         for (name, verdict) in fields {
-            self.fields.insert(name);
-            let cell = row.entry(name).or_default();
-            for cell in [cell, &mut self.compared] {
+            let row = self.rows.entry((connection.scenario, name)).or_default();
+            for cell in [row.entry(connection.server).or_default(), &mut self.compared] {
                 match verdict {
                     Verdict::Equal => cell.0 += 1,
                     Verdict::Unknown => cell.1 += 1,
@@ -35,45 +32,41 @@ impl Table {
                 }
             }
             if let Verdict::Different(right, said) = verdict {
-                self.differences
-                    .push(format!("{}: {name}: the ends say {right}, the record {said}", about(connection)));
+                let about = about(connection);
+                self.differences.push(format!("{about}: {name}: the ends say {right}, the record {said}"));
             }
         }
     }
 
-    /// Scenario and server down, fields across; equal/compared, with the unknown in brackets.
+    /// Scenario and field down, the server's stack across; equal/told, with `+n` left open.
     pub(crate) fn text(&self) -> String {
-        let mut text = String::new();
-        let shorten = |name: &str| name.replace("certificates", "certs").replace("certificate", "cert");
-        let widths: Vec<_> = self.fields.iter().map(|field| shorten(field).len().max(9)).collect();
-        let _ = write!(text, "{:<27}{:<9}", "scenario", "server");
-        for (field, width) in self.fields.iter().zip(&widths) {
-            let _ = write!(text, " {:>width$}", shorten(field));
+        let stacks: BTreeSet<Stack> = self.rows.values().flat_map(BTreeMap::keys).copied().collect();
+        let mut text = format!("{:<28}{:<30}", "scenario", "field");
+        for stack in &stacks {
+            let _ = write!(text, "{:>13}", stack.name());
         }
         text.push('\n');
-        for ((scenario, server), cells) in &self.rows {
-            let _ = write!(text, "{scenario:<27}{server:<9}");
-            for (field, width) in self.fields.iter().zip(&widths) {
-                let cell = cells.get(field).map_or_else(
-                    || "-".to_owned(),
-                    |(equal, unknown, different)| {
-                        let told = equal + different;
-                        if *unknown > 0 {
-                            format!("{equal}/{told} ({unknown})")
-                        } else {
-                            format!("{equal}/{told}")
-                        }
-                    },
-                );
-                let _ = write!(text, " {cell:>width$}");
+        let mut before = "";
+        for ((scenario, field), cells) in &self.rows {
+            let shown = if *scenario == before { "" } else { scenario };
+            before = scenario;
+            let _ = write!(text, "{shown:<28}{field:<30}");
+            for stack in &stacks {
+                let cell = cells.get(stack).map_or_else(String::new, |(equal, unknown, different)| {
+                    let told = equal + different;
+                    let open = if *unknown > 0 { format!(" +{unknown}") } else { String::new() };
+                    format!("{equal}/{told}{open}")
+                });
+                let _ = write!(text, "{cell:>13}");
             }
+            text.truncate(text.trim_end().len());
             text.push('\n');
         }
         let (equal, unknown, different) = self.compared;
+        let told = equal + different;
         let _ = writeln!(
             text,
-            "\n{equal} of {} told fields are equal, {unknown} were left open, {different} differ.",
-            equal + different
+            "\n{equal} of {told} told fields are equal, {unknown} were left open, {different} differ."
         );
         text
     }

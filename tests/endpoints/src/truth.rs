@@ -4,7 +4,7 @@
 use crate::plan::Meant;
 use crate::protocol::Report;
 use crate::stack::Stack;
-use crate::wire::{Side, View};
+use crate::wire::{Phase, Side, View};
 
 /// One connection and who had it.
 #[derive(Clone, Debug)]
@@ -45,14 +45,14 @@ pub(crate) struct Chain {
 pub(crate) enum End {
     /// Completed.
     Completed,
-    /// By an alert: sender, description, whether encrypted, and whether the client had sent its Finished before.
+    /// By an alert.
     Alert {
         /// Who sent it.
         by: Side,
         /// Its number.
         description: u8,
-        /// Under a key.
-        encrypted: bool,
+        /// What protected it.
+        phase: Phase,
         /// After the client's Finished.
         late: bool,
     },
@@ -77,8 +77,10 @@ pub(crate) struct Truth {
     pub(crate) resumed: Option<bool>,
     /// There was a HelloRetryRequest.
     pub(crate) retry: Option<bool>,
-    /// Protocol chosen in the clear.
+    /// Protocol chosen, empty for none; encrypted in TLS 1.3.
     pub(crate) alpn: Option<String>,
+    /// Type and length of the messages under the handshake keys: the server's, then the client's.
+    pub(crate) messages: [Vec<(u8, usize)>; 2],
     /// The server's certificates.
     pub(crate) certificates: Option<Chain>,
     /// The client's.
@@ -114,7 +116,8 @@ impl Connection {
                 .flatten(),
             resumed: resumed.filter(|_| completed),
             retry: self.said_client.retry.or(server.retry).filter(|_| completed),
-            alpn: Some(self.said_client.alpn.clone()).filter(|_| completed && !view.modern),
+            alpn: Some(self.said_client.alpn.clone()).filter(|_| completed),
+            messages: [Side::Server, Side::Client].map(|side| view.encrypted_messages(side)),
             certificates,
             client_certificates: chain(view, Side::Client),
             flight: flight(view).filter(|_| completed && !self.early),
@@ -185,7 +188,7 @@ impl Connection {
                     {
                         self.heard(by, server, alert.description)?;
                         let late = late(by, alert.packet);
-                        End::Alert { by, description: alert.description, encrypted: alert.encrypted, late }
+                        End::Alert { by, description: alert.description, phase: alert.phase, late }
                     }
                     // Node checks certificates once the handshake is over, and hangs up.
                     (_, Some(_)) if view.old_finished() => End::Completed,

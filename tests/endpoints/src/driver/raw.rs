@@ -38,11 +38,11 @@ fn attend(mut socket: TcpStream, manner: &str) -> Result<()> {
             socket.peek(&mut buffer)?;
         }
         "close" => {
-            socket.read(&mut buffer)?;
+            let _length = socket.read(&mut buffer)?;
         }
         "silent" => while socket.read(&mut buffer)? > 0 {},
         "http" => {
-            socket.read(&mut buffer)?;
+            let _length = socket.read(&mut buffer)?;
             socket.write_all(REPLY)?;
         }
         other => bail!("unknown manner {other}"),

@@ -7,7 +7,7 @@ mod protection;
 mod streams;
 mod view;
 
-pub(crate) use view::{Side, View};
+pub(crate) use view::{Phase, Side, View};
 
 use anyhow::{Context, Result};
 use std::collections::HashMap;

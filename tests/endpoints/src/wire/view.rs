@@ -115,9 +115,15 @@ impl View {
     pub(crate) fn alert(&self, side: Side) -> Option<Alert> {
         let told = |record: &Record| {
             let (_, description) = record.alert.filter(|(_, description)| !matches!(description, 0 | 90))?;
-            Some(Alert { description, encrypted: record.phase != Phase::Clear, packet: record.packet })
+            Some(Alert { description, phase: record.phase, packet: record.packet })
         };
         self.records(side).iter().find_map(told)
+    }
+
+    /// Type and length of a side's messages under the handshake keys.
+    pub(crate) fn encrypted_messages(&self, side: Side) -> Vec<(u8, usize)> {
+        let records = self.records(side).iter().filter(|record| record.phase == Phase::Handshake);
+        records.flat_map(|record| record.messages.iter().map(|(kind, body)| (*kind, body.len()))).collect()
     }
 
     /// Whether both sides sent an encrypted handshake record, in TLS 1.2 or earlier.
@@ -159,8 +165,8 @@ fn has_extension(hello: &[u8], extension: u16) -> Option<bool> {
 pub(crate) struct Alert {
     /// Its number.
     pub(crate) description: u8,
-    /// Under a key.
-    pub(crate) encrypted: bool,
+    /// Its key.
+    pub(crate) phase: Phase,
     /// Packet that it came in.
     pub(crate) packet: usize,
 }
