@@ -42,6 +42,7 @@ pub(crate) fn compare(truth: &Truth, record: &Value) -> Vec<Field> {
         let flight: Vec<_> = flight.iter().take(64).collect();
         fields.push(("server_flight", verdict(&json!(flight), &told.map_or(Value::Null, Value::Array))));
     }
+    absent(truth, record, &mut fields);
     end(truth, record, &mut fields);
     fields
 }
@@ -63,39 +64,50 @@ fn negotiated(truth: &Truth, record: &Value, fields: &mut Vec<Field>) {
     add("alpn", name, &record["alpn"]);
 }
 
-/// In the clear everything has to be equal; otherwise bounds have to hold the truth, and the message's length is compared.
+/// In the clear everything has to be equal; otherwise bounds have to hold the truth, and the message's length is compared. A
+/// client's empty list is no chain.
 fn certificates(names: [&'static str; 3], chain: &Chain, clear: bool, said: &Value, fields: &mut Vec<Field>) {
-    let Some(lengths) = &chain.lengths else { return };
-    let bytes: u32 = lengths.iter().sum();
     if clear {
+        let Some(lengths) = &chain.lengths else { return };
+        let bytes = chain.bytes;
         let right = json!([lengths.len(), lengths, bytes, chain.message, bytes, bytes, "seen"]);
         let keys = ["count", "lengths", "chain_bytes", "message_bytes", "low", "high", "evidence"];
-        let told =
-            if said.is_null() { Value::Null } else { keys.iter().map(|key| said[*key].clone()).collect() };
+        let told = keys.iter().map(|key| said[*key].clone()).collect();
         fields.push((names[0], verdict(&right, &told)));
-    } else if !lengths.is_empty() {
+        return;
+    }
+    if let Some(bytes) = chain.bytes.filter(|bytes| *bytes > 0) {
         let bounds = said["low"].as_u64().zip(said["high"].as_u64());
         fields.push((
             names[1],
-            match bounds {
-                None => Verdict::Unknown,
-                Some((low, high)) if (low..=high).contains(&u64::from(bytes)) => Verdict::Equal,
-                Some((low, high)) => Verdict::Different(bytes.to_string(), format!("{low}..{high}")),
-            },
+            near(bounds.map(|(low, high)| (low..=high).contains(&u64::from(bytes))), bytes, said),
         ));
-        let near = said["message_bytes"]
-            .as_f64()
-            .map(|told| (told - f64::from(chain.message)).abs() <= f64::from(chain.message) / 100.0);
-        fields.push((
-            names[2],
-            match near {
-                None => Verdict::Unknown,
-                Some(true) => Verdict::Equal,
-                Some(false) => {
-                    Verdict::Different(chain.message.to_string(), said["message_bytes"].to_string())
-                }
-            },
-        ));
+        let message = said["message_bytes"].as_f64().filter(|_| !chain.compressed);
+        let close =
+            message.map(|told| (told - f64::from(chain.message)).abs() <= f64::from(chain.message) / 100.0);
+        fields.push((names[2], near(close, chain.message, said)));
+    }
+}
+
+fn near(holds: Option<bool>, right: u32, said: &Value) -> Verdict {
+    match holds {
+        None => Verdict::Unknown,
+        Some(true) => Verdict::Equal,
+        Some(false) => Verdict::Different(right.to_string(), said.to_string()),
+    }
+}
+
+/// Where no certificate was sent, as after a resumption, none may be told of.
+fn absent(truth: &Truth, record: &Value, fields: &mut Vec<Field>) {
+    if !truth.modern || truth.end != End::Completed {
+        return;
+    }
+    if truth.certificates.is_none() {
+        let said = json!([record["certificates"], record["certificate_verify"]]);
+        fields.push(("certificates: none", verdict(&json!([null, null]), &said)));
+    }
+    if truth.client_certificates.is_none() {
+        fields.push(("client certificates: none", verdict(&Value::Null, &record["client_certificates"])));
     }
 }
 
@@ -195,6 +207,7 @@ mod tests {
             messages: [vec![(8, 6), (11, 1714), (15, 260), (20, 32)], vec![(20, 32)]],
             certificates: Some(Chain {
                 lengths: Some(vec![900, 800]),
+                bytes: Some(1700),
                 message: 1714,
                 compressed: false,
                 family: Some("rsa"),
@@ -226,7 +239,7 @@ mod tests {
     #[test]
     fn a_right_record_is_equal_in_every_field() {
         let fields = compare(&truth(), &record());
-        assert_eq!(fields.len(), 11);
+        assert_eq!(fields.len(), 12);
         assert!(fields.iter().all(|(_, verdict)| *verdict == Verdict::Equal), "{fields:?}");
     }
 
@@ -258,6 +271,18 @@ mod tests {
         let fields = compare(&truth(), &record);
         assert_eq!(fields.iter().filter(|(_, verdict)| *verdict == Verdict::Unknown).count(), 3);
         assert!(differing(&truth(), &record).is_empty());
+    }
+
+    #[test]
+    fn certificates_of_a_resumed_session_would_be_invented() {
+        let resumed = Truth { certificates: None, ..truth() };
+        assert_eq!(differing(&resumed, &record()), ["certificates: none"]);
+        let mut record = record();
+        record["certificates"] = Value::Null;
+        record["certificate_verify"] = Value::Null;
+        assert!(differing(&resumed, &record).is_empty());
+        record["client_certificates"] = json!({"low": 1, "high": 2});
+        assert_eq!(differing(&resumed, &record), ["client certificates: none"]);
     }
 
     #[test]

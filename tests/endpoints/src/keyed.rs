@@ -77,6 +77,7 @@ mod tests {
             messages: [vec![(8, 6), (11, 916), (15, 260), (20, 32)], vec![(20, 32)]],
             certificates: Some(Chain {
                 lengths: Some(vec![907]),
+                bytes: Some(907),
                 message: 916,
                 compressed: false,
                 family: Some("rsa"),

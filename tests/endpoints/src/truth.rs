@@ -32,6 +32,8 @@ pub(crate) struct Connection {
 pub(crate) struct Chain {
     /// DER lengths in order; `None` for a compressed message.
     pub(crate) lengths: Option<Vec<u32>>,
+    /// Bytes of all; of a compressed message as the client unpacked it.
+    pub(crate) bytes: Option<u32>,
     /// The message without its header.
     pub(crate) message: u32,
     /// It was sent as CompressedCertificate.
@@ -103,8 +105,11 @@ impl Connection {
         let version = said(|report| report.version);
         let completed = self.meant == Meant::Served;
         let resumed = self.said_client.resumed.or(server.resumed);
-        let certificates = chain(view, Side::Server);
+        let mut certificates = chain(view, Side::Server);
         self.agree(&server, certificates.as_ref())?;
+        if let (Some(chain), Some(told)) = (&mut certificates, &self.said_client.peer) {
+            chain.bytes = chain.bytes.or_else(|| Some(told.iter().sum()));
+        }
         Ok(Truth {
             modern: view.modern,
             version,
@@ -239,7 +244,7 @@ fn chain(view: &View, side: Side) -> Option<Chain> {
     let family = family.filter(|_| view.modern);
     let size = |body: &[u8]| u32::try_from(body.len()).unwrap_or(u32::MAX);
     if let Some(body) = view.message(side, 25) {
-        return Some(Chain { lengths: None, message: size(body), compressed: true, family });
+        return Some(Chain { lengths: None, bytes: None, message: size(body), compressed: true, family });
     }
     let body = view.message(side, 11)?;
     let mut rest =
@@ -254,7 +259,8 @@ fn chain(view: &View, side: Side) -> Option<Chain> {
             rest = rest.get(2 + extensions..)?;
         }
     }
-    Some(Chain { lengths: Some(lengths), message: size(body), compressed: false, family })
+    let bytes = Some(lengths.iter().sum());
+    Some(Chain { bytes, lengths: Some(lengths), message: size(body), compressed: false, family })
 }
 
 /// Family of a signature scheme (IANA, TLS SignatureScheme), in the words of the record.
