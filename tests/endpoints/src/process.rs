@@ -5,13 +5,18 @@ use crate::protocol::{Answer, Command};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// Longest that a driver may take for one command; its own bounds are shorter.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A stack's driver on one side of the network.
 pub(crate) struct Driver {
     child: Child,
     input: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
+    answers: Receiver<std::io::Result<String>>,
     last: u32,
 }
 
@@ -25,7 +30,10 @@ impl Driver {
             .spawn()
             .with_context(|| format!("cannot start {}", words.join(" ")))?;
         let input = child.stdin.take().context("no input")?;
-        let answers = BufReader::new(child.stdout.take().context("no output")?).lines();
+        let lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+        let (sender, answers) = channel();
+        // The thread ends with the driver's output.
+        std::thread::spawn(move || lines.for_each(|line| drop(sender.send(line))));
         Ok(Self { child, input, answers, last: 0 })
     }
 
@@ -36,7 +44,7 @@ impl Driver {
         let mut line = serde_json::to_vec(&command)?;
         line.push(b'\n');
         self.input.write_all(&line)?;
-        let text = self.answers.next().context("the driver ended")??;
+        let text = self.answers.recv_timeout(PATIENCE).context("the driver ended, or does not answer")??;
         let answer: Answer = serde_json::from_str(&text).with_context(|| text.clone())?;
         if !answer.error.is_empty() {
             bail!("{}: {}", command.deed, answer.error);

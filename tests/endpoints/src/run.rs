@@ -39,11 +39,12 @@ pub(crate) fn run(
                     let Ok(mut result) = result.lock() else { return };
                     match done {
                         Ok(connections) => result.connections.extend(connections),
-                        Err(error) => result.broken.push(format!(
-                            "{}, {} as server: {error:#}",
-                            case.scenario,
-                            case.server.name()
-                        )),
+                        Err(error) => {
+                            // A driver that failed may be in any state.
+                            worker.drivers.clear();
+                            let server = case.server.name();
+                            result.broken.push(format!("{}, {server} as server: {error:#}", case.scenario));
+                        }
                     }
                 }
             });

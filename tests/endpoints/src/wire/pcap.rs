@@ -2,13 +2,18 @@
 
 use anyhow::{Result, bail};
 
+/// Address and port.
+pub(crate) type End = ([u8; 4], u16);
+
 /// One TCP segment.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment<'a> {
     /// Position in the file, from 1.
     pub(crate) packet: usize,
-    /// Ports of sender and receiver.
-    pub(crate) ports: (u16, u16),
+    /// Sender.
+    pub(crate) from: End,
+    /// Receiver.
+    pub(crate) to: End,
     /// First sequence number; that of the SYN where there is one.
     pub(crate) sequence: u32,
     /// SYN was set.
@@ -57,7 +62,8 @@ fn segment(frame: &[u8], packet: usize) -> Option<Segment<'_>> {
     let flags = *tcp.get(13)?;
     Some(Segment {
         packet,
-        ports: (short(tcp, 0)?, short(tcp, 2)?),
+        from: (ip.get(12..16)?.try_into().ok()?, short(tcp, 0)?),
+        to: (ip.get(16..20)?.try_into().ok()?, short(tcp, 2)?),
         sequence: u32::from_be_bytes(tcp.get(4..8)?.try_into().ok()?),
         syn: flags & 2 != 0,
         ack: flags & 16 != 0,

@@ -1,8 +1,11 @@
 //! Puts segments in order: segments enter, both byte streams of every connection leave. Nothing is lost on loopback or between
 //! namespaces, so that a hole is simply the end.
 
-use super::pcap::Segment;
+use super::pcap::{End, Segment};
 use std::collections::HashMap;
+
+/// Client and server.
+type Ends = (End, End);
 
 /// One direction.
 #[derive(Clone, Debug, Default)]
@@ -28,23 +31,23 @@ pub(crate) struct Stream {
 pub(crate) fn assemble(segments: &[Segment<'_>]) -> HashMap<(u16, u16), Stream> {
     let mut streams = HashMap::new();
     for open in segments.iter().filter(|segment| segment.syn && !segment.ack) {
-        streams.entry(open.ports).or_insert((open.sequence, None, Vec::new(), Vec::new()));
+        streams.entry((open.from, open.to)).or_insert((open.sequence, None, Vec::new(), Vec::new()));
     }
     for segment in segments {
-        let (client, server) = segment.ports;
-        if let Some(stream) = streams.get_mut(&(client, server)) {
+        if let Some(stream) = streams.get_mut(&(segment.from, segment.to)) {
             stream.2.push(segment);
-        } else if let Some(stream) = streams.get_mut(&(server, client)) {
+        } else if let Some(stream) = streams.get_mut(&(segment.to, segment.from)) {
             if segment.syn {
                 stream.1 = Some(segment.sequence);
             }
             stream.3.push(segment);
         }
     }
-    let whole = |(ports, (start, answer, client, server)): (_, (u32, Option<u32>, Vec<_>, Vec<_>))| {
-        let server = answer.map(|answer| half(answer, server)).unwrap_or_default();
-        (ports, Stream { client: half(start, client), server })
-    };
+    let whole =
+        |((from, to), (start, answer, client, server)): (Ends, (u32, Option<u32>, Vec<_>, Vec<_>))| {
+            let server = answer.map(|answer| half(answer, server)).unwrap_or_default();
+            ((from.1, to.1), Stream { client: half(start, client), server })
+        };
     streams.into_iter().map(whole).collect()
 }
 
@@ -62,4 +65,37 @@ fn half(start: u32, segments: Vec<&Segment<'_>>) -> Half {
         }
     }
     half
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: End = ([192, 0, 2, 1], 4000);
+    /// Ports may be the same on both hosts.
+    const SERVER: End = ([192, 0, 2, 2], 4000);
+
+    fn segment(packet: usize, from: End, to: End, sequence: u32, data: &[u8]) -> Segment<'_> {
+        Segment { packet, from, to, sequence, syn: false, ack: true, fin: false, reset: false, data }
+    }
+
+    #[test]
+    fn bytes_are_put_in_order_and_repeated_ones_left_out() {
+        let open =
+            |packet, from, to, ack| Segment { syn: true, ack, ..segment(packet, from, to, u32::MAX, b"") };
+        let segments = [
+            open(1, CLIENT, SERVER, false),
+            open(2, SERVER, CLIENT, true),
+            segment(3, CLIENT, SERVER, 3, b"lo"),
+            segment(4, CLIENT, SERVER, 0, b"hel"),
+            segment(5, CLIENT, SERVER, 2, b"ll"),
+            Segment { fin: true, ..segment(6, SERVER, CLIENT, 0, b"yes") },
+        ];
+        let streams = assemble(&segments);
+        let stream = &streams[&(4000, 4000)];
+        assert_eq!(stream.client.bytes, b"hello");
+        assert_eq!(stream.client.ends, [(3, 4), (4, 5), (5, 3)]);
+        assert_eq!((stream.server.bytes.as_slice(), stream.server.closed), (&b"yes"[..], Some((6, false))));
+        assert_eq!(stream.client.closed, None);
+    }
 }
