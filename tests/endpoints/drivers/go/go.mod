@@ -1,0 +1,4 @@
+// Nothing is required, so nothing is downloaded.
+module endpoint
+
+go 1.27
