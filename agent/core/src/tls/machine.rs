@@ -363,8 +363,9 @@ impl Machine {
         truncated: bool,
     ) -> Option<Verdict> {
         self.note_hole(from, length, truncated);
-        // A record whose body ends with the hole is over, and must count before what follows.
-        self.records(from, at, &[])
+        // A message or a record whose body ends with the hole is over, and must count before what follows.
+        let verdict = self.handshake_bytes(from, at, &[]);
+        verdict.or_else(|| self.records(from, at, &[]))
     }
 
     fn note_hole(&mut self, from: Side, length: usize, truncated: bool) {
