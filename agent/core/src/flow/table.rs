@@ -153,7 +153,8 @@ pub(crate) struct Table {
     vacant: Vec<u32>,
     /// Where the search for old marks goes on.
     hand: usize,
-    swept_tick: u64,
+    /// The last tick that the clock was moved to; within it nothing comes due.
+    advanced_to: u64,
     /// Connections with an attempt.
     wheel: Wheel,
     /// Connections without one: they give way first.
@@ -191,7 +192,7 @@ impl Table {
             places: Vec::new(),
             vacant: Vec::new(),
             hand: 0,
-            swept_tick: 0,
+            advanced_to: 0,
             wheel: Wheel::new(),
             idle_wheel: Wheel::new(),
             live: 0,
@@ -455,6 +456,11 @@ impl Table {
     /// Moves the clock on: connections whose deadline has passed expire, and a share of the marks is looked through
     /// for old ones.
     pub(crate) fn advance(&mut self, now: u64) {
+        let tick = now / TICK;
+        if tick == self.advanced_to {
+            return;
+        }
+        self.advanced_to = tick;
         let mut due = std::mem::take(&mut self.due);
         for with_attempt in [true, false] {
             let wheel = if with_attempt { &mut self.wheel } else { &mut self.idle_wheel };
@@ -466,11 +472,7 @@ impl Table {
             }
         }
         self.due = due;
-        let tick = now / TICK;
-        if tick != self.swept_tick {
-            self.swept_tick = tick;
-            self.sweep(seconds(now));
-        }
+        self.sweep(seconds(now));
     }
 
     /// Forgets marks that nothing has come for in a long time; a full round takes [`SWEEP_TICKS`] ticks.
