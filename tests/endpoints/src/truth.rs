@@ -97,6 +97,13 @@ impl Connection {
     /// Joins the words of both ends with what they sent. An error says that the ends contradict each other, or the scenario.
     pub(crate) fn truth(&self, view: &View) -> Result<Truth, String> {
         let server = self.said_server.clone().unwrap_or_default();
+        let end = self.end(view, &server)?;
+        let cut = match &end {
+            End::Alert { by, .. } => view.alert(*by).map(|alert| view.up_to(alert.packet)),
+            _ => None,
+        };
+        // An attempt is over with its alert, though more of a flight may be on its way.
+        let view = cut.as_ref().unwrap_or(view);
         // What an end says of a handshake that it did not finish may be what it hoped for.
         let said = |of: fn(&Report) -> Option<u16>| {
             let finished = [&self.said_client, &server].into_iter().filter(|report| report.done);
@@ -126,7 +133,7 @@ impl Connection {
             certificates,
             client_certificates: chain(view, Side::Client),
             flight: flight(view).filter(|_| completed && !self.early),
-            end: self.end(view, &server)?,
+            end,
         })
     }
 

@@ -126,6 +126,14 @@ impl View {
         records.flat_map(|record| record.messages.iter().map(|(kind, body)| (*kind, body.len()))).collect()
     }
 
+    /// The view up to and with a packet.
+    pub(crate) fn up_to(&self, packet: usize) -> Self {
+        let mut view = self.clone();
+        view.client.retain(|record| record.packet <= packet);
+        view.server.retain(|record| record.packet <= packet);
+        view
+    }
+
     /// Whether both sides sent an encrypted handshake record, in TLS 1.2 or earlier.
     pub(crate) fn old_finished(&self) -> bool {
         let finished = |records: &[Record]| {
