@@ -78,11 +78,12 @@ fn certificates(names: [&'static str; 3], chain: &Chain, clear: bool, said: &Val
     }
     if let Some(bytes) = chain.bytes.filter(|bytes| *bytes > 0) {
         let bounds = said["low"].as_u64().zip(said["high"].as_u64());
-        fields.push((
-            names[1],
-            near(bounds.map(|(low, high)| (low..=high).contains(&u64::from(bytes))), bytes, said),
-        ));
-        let message = said["message_bytes"].as_f64().filter(|_| !chain.compressed);
+        let holds = bounds.map(|(low, high)| (low..=high).contains(&u64::from(bytes)));
+        // Where the record does not know whether the message was compressed, its bounds are for one that was not.
+        let open = chain.compressed && said["compressed"].is_null();
+        let holds = holds.filter(|holds| *holds || !open);
+        fields.push((names[1], near(holds, bytes, said)));
+        let message = said["message_bytes"].as_f64();
         let close =
             message.map(|told| (told - f64::from(chain.message)).abs() <= f64::from(chain.message) / 100.0);
         fields.push((names[2], near(close, chain.message, said)));
@@ -115,9 +116,10 @@ fn end(truth: &Truth, record: &Value, fields: &mut Vec<Field>) {
     let told = json!([record["outcome"], record["failure"]["cause"], record["failure"]["by"]]);
     match &truth.end {
         End::Completed => fields.push(("outcome", verdict(&json!(["completed", null, null]), &told))),
-        End::Cause(cause, by, late) => {
+        End::Cause(causes, by, late) => {
             let ambiguous = *late && record["incomplete_reason"] == "ambiguous";
-            let right = verdict(&json!(["failed", cause, side(*by)]), &told);
+            let said = causes.iter().find(|cause| record["failure"]["cause"] == **cause).or(causes.first());
+            let right = verdict(&json!(["failed", said, side(*by)]), &told);
             fields.push(("outcome", if ambiguous { Verdict::Unknown } else { right }));
         }
         End::Alert { by, description, phase, late } => {
@@ -274,6 +276,18 @@ mod tests {
     }
 
     #[test]
+    fn bounds_of_a_compressed_chain_bind_only_a_record_that_knows() {
+        let chain =
+            Chain { compressed: true, lengths: None, bytes: Some(4000), ..truth().certificates.unwrap() };
+        let squeezed = Truth { certificates: Some(chain), ..truth() };
+        let mut record = record();
+        record["certificates"]["compressed"] = Value::Null;
+        assert!(differing(&squeezed, &record).is_empty());
+        record["certificates"]["compressed"] = json!(false);
+        assert_eq!(differing(&squeezed, &record), ["certificates: bounds"]);
+    }
+
+    #[test]
     fn certificates_of_a_resumed_session_would_be_invented() {
         let resumed = Truth { certificates: None, ..truth() };
         assert_eq!(differing(&resumed, &record()), ["certificates: none"]);
@@ -301,6 +315,18 @@ mod tests {
         assert_eq!(differing(&alert(Phase::Clear, false), &record), ["alerts"]);
         record["failure"] = json!({"cause": "encrypted_alert", "by": "client"});
         assert_eq!(differing(&alert(Phase::Handshake, false), &record), ["outcome"]);
+    }
+
+    #[test]
+    fn a_close_is_no_reset_unless_both_were_sent() {
+        let end = |causes| Truth { end: End::Cause(causes, Side::Client, false), ..truth() };
+        let mut record = record();
+        record["outcome"] = json!("failed");
+        record["failure"] = json!({"cause": "reset", "by": "client"});
+        assert_eq!(differing(&end(&["closed"]), &record), ["outcome"]);
+        assert!(differing(&end(&["closed", "reset"]), &record).is_empty());
+        record["failure"]["by"] = json!("server");
+        assert_eq!(differing(&end(&["closed", "reset"]), &record), ["outcome"]);
     }
 
     #[test]

@@ -27,8 +27,10 @@ pub(crate) struct Sizes {
     pub(crate) bounds_hold: u32,
     /// Bounds wider than 64 bytes and 2 % where the client did not ask for an OCSP response.
     pub(crate) too_wide: u32,
-    /// Widths of the bounds.
+    /// Widths of the bounds where the client did not ask for an OCSP response.
     pub(crate) widths: Vec<u64>,
+    /// Widths where it did, so that a response may be part of the message.
+    pub(crate) widths_with_ocsp: Vec<u64>,
     /// Records in the server's flight, by number.
     pub(crate) records: BTreeMap<usize, u32>,
 }
@@ -96,7 +98,7 @@ impl Figures {
             sizes.bounds_told += 1;
             sizes.bounds_hold += u32::from((low..=high).contains(&bytes));
             sizes.too_wide += u32::from(width > allowed_width(bytes) && !asked_for_ocsp);
-            sizes.widths.push(width);
+            if asked_for_ocsp { &mut sizes.widths_with_ocsp } else { &mut sizes.widths }.push(width);
         }
         if let Some(flight) = &truth.flight {
             *sizes.records.entry(flight.len()).or_default() += 1;

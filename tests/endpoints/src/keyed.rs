@@ -24,9 +24,11 @@ pub(crate) fn compare(truth: &Truth, record: &Value) -> Vec<Field> {
     }
     if let Some(chain) = &truth.certificates {
         fields.push(("keys: certificates", certificates(chain, &record["certificates"])));
-        let right = json!([chain.family, "decrypted"]);
-        let said = &record["certificate_verify"];
-        fields.push(("keys: signature", verdict(&right, &json!([said["family"], said["evidence"]]))));
+        if let Some(family) = chain.family {
+            let said = &record["certificate_verify"];
+            let told = json!([said["family"], said["evidence"]]);
+            fields.push(("keys: signature", verdict(&json!([family, "decrypted"]), &told)));
+        }
     }
     if let Some(chain) = &truth.client_certificates {
         fields.push(("keys: client certificates", certificates(chain, &record["client_certificates"])));

@@ -1,7 +1,7 @@
 //! The tables: verdicts and figures enter, text leaves. Collects first and prints last, so that differences stand at the end.
 
 use crate::compare::{Field, Verdict};
-use crate::figures::{Figures, Sizes, share};
+use crate::figures::{Figures, share};
 use crate::stack::Stack;
 use crate::truth::Connection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,7 +84,7 @@ pub(crate) fn figures(figures: &Figures) -> String {
     let mut text = String::from("Sizes inferred from full TLS 1.3 handshakes, by the server's stack\n");
     let _ = writeln!(
         text,
-        "{:<9}{:>7}{:>8}{:>9}{:>7}{:>14}{:>13}{:>9}{:>20}  {:<10}records in the flight",
+        "{:<9}{:>7}{:>8}{:>9}{:>7}{:>14}{:>13}{:>9}{:>18}{:>22}  {:<10}records in the flight",
         "server",
         "shakes",
         "right",
@@ -94,6 +94,7 @@ pub(crate) fn figures(figures: &Figures) -> String {
         "bounds hold",
         "too wide",
         "width 50/99/max",
+        "the same, OCSP asked",
         "habit"
     );
     for (stack, sizes) in &figures.sizes {
@@ -102,7 +103,7 @@ pub(crate) fn figures(figures: &Figures) -> String {
             sizes.records.iter().map(|(records, times)| format!("{records}: {times}")).collect();
         let _ = writeln!(
             text,
-            "{:<9}{:>7}{:>7.2}%{:>9}{:>7}{:>14}{:>13}{:>9}{:>20}  {habit:<10}{}",
+            "{:<9}{:>7}{:>7.2}%{:>9}{:>7}{:>14}{:>13}{:>9}{:>18}{:>22}  {habit:<10}{}",
             stack.name(),
             sizes.handshakes,
             100.0 * share(sizes.right, sizes.handshakes),
@@ -111,7 +112,8 @@ pub(crate) fn figures(figures: &Figures) -> String {
             format!("{}/{}", sizes.message_near, sizes.message_told),
             format!("{}/{}", sizes.bounds_hold, sizes.bounds_told),
             sizes.too_wide,
-            widths(sizes),
+            widths(&sizes.widths),
+            widths(&sizes.widths_with_ocsp),
             records.join(", ")
         );
     }
@@ -134,8 +136,8 @@ pub(crate) fn figures(figures: &Figures) -> String {
     text
 }
 
-fn widths(sizes: &Sizes) -> String {
-    let mut sorted = sizes.widths.clone();
+fn widths(widths: &[u64]) -> String {
+    let mut sorted = widths.to_vec();
     sorted.sort_unstable();
     let at = |hundredth: usize| {
         sorted.get((sorted.len().saturating_sub(1)) * hundredth / 100).map_or("-".to_owned(), u64::to_string)

@@ -58,8 +58,9 @@ pub(crate) enum End {
         /// After the client's Finished.
         late: bool,
     },
-    /// Another cause of failure, in the words of the record, who, and whether the client had sent its Finished before.
-    Cause(&'static str, Side, bool),
+    /// Another cause of failure, who, and whether the client had sent its Finished before. Several words where the record may
+    /// say either.
+    Cause(&'static [&'static str], Side, bool),
 }
 
 /// What a right record says. `None`: the ends do not tell.
@@ -97,6 +98,13 @@ impl Connection {
     /// Joins the words of both ends with what they sent. An error says that the ends contradict each other, or the scenario.
     pub(crate) fn truth(&self, view: &View) -> Result<Truth, String> {
         let server = self.said_server.clone().unwrap_or_default();
+        let end = self.end(view, &server)?;
+        let cut = match &end {
+            End::Alert { by, .. } => view.alert(*by).map(|alert| view.up_to(alert.packet)),
+            _ => None,
+        };
+        // An attempt is over with its alert, though more of a flight may be on its way.
+        let view = cut.as_ref().unwrap_or(view);
         // What an end says of a handshake that it did not finish may be what it hoped for.
         let said = |of: fn(&Report) -> Option<u16>| {
             let finished = [&self.said_client, &server].into_iter().filter(|report| report.done);
@@ -126,7 +134,7 @@ impl Connection {
             certificates,
             client_certificates: chain(view, Side::Client),
             flight: flight(view).filter(|_| completed && !self.early),
-            end: self.end(view, &server)?,
+            end,
         })
     }
 
@@ -168,11 +176,11 @@ impl Connection {
     fn end(&self, view: &View, server: &Report) -> Result<End, String> {
         Ok(match self.meant {
             Meant::Served => End::Completed,
-            Meant::ServerReset => End::Cause("reset", Side::Server, false),
-            Meant::ServerClose => End::Cause("closed", Side::Server, false),
-            Meant::Silence => End::Cause("timeout", Side::Server, false),
-            Meant::NotTls => End::Cause("not_tls", Side::Server, false),
-            Meant::ClientReset => End::Cause("reset", Side::Client, false),
+            Meant::ServerReset => End::Cause(&["reset"], Side::Server, false),
+            Meant::ServerClose => End::Cause(&["closed"], Side::Server, false),
+            Meant::Silence => End::Cause(&["timeout"], Side::Server, false),
+            Meant::NotTls => End::Cause(&["not_tls"], Side::Server, false),
+            Meant::ClientReset => End::Cause(&["reset"], Side::Client, false),
             Meant::Refused => {
                 let [client_closed, server_closed] = view.closed;
                 let closed = [(Side::Client, client_closed), (Side::Server, server_closed)];
@@ -198,7 +206,13 @@ impl Connection {
                     // Node checks certificates once the handshake is over, and hangs up.
                     (_, Some(_)) if view.old_finished() => End::Completed,
                     (_, Some((by, (packet, reset)))) => {
-                        End::Cause(if reset { "reset" } else { "closed" }, by, late(by, packet))
+                        let causes: &[&str] = match (reset, view.reset_by(by)) {
+                            (true, _) => &["reset"],
+                            // Data that came after the close was answered by a reset: both were sent, by the same side.
+                            (false, true) => &["closed", "reset"],
+                            (false, false) => &["closed"],
+                        };
+                        End::Cause(causes, by, late(by, packet))
                     }
                     (_, None) => return Err("was meant to be refused, and nothing ended it".to_owned()),
                 }

@@ -60,6 +60,8 @@ pub(crate) struct View {
     pub(crate) modern: bool,
     /// How each side closed: the packet, and whether it reset. Client, then server.
     pub(crate) closed: [Option<(usize, bool)>; 2],
+    /// Which side reset at any time.
+    resets: [bool; 2],
 }
 
 const HELLO_RETRY: [u8; 4] = [0xcf, 0x21, 0xad, 0x74];
@@ -68,7 +70,11 @@ impl View {
     /// Reads both directions.
     pub(crate) fn read(stream: &Stream, keys: &KeyLog) -> Self {
         let (client, server) = (split(&stream.client), split(&stream.server));
-        let mut view = Self { closed: [stream.client.closed, stream.server.closed], ..Self::default() };
+        let mut view = Self {
+            closed: [stream.client.closed, stream.server.closed],
+            resets: [stream.client.reset, stream.server.reset],
+            ..Self::default()
+        };
         let hello = clear_messages(&client).into_iter().find(|(kind, _)| *kind == 1);
         let random = hello.as_ref().and_then(|(_, body)| body.get(2..34)).unwrap_or_default();
         if let Some((_, hello)) = clear_messages(&server).into_iter().rev().find(|(kind, _)| *kind == 2) {
@@ -124,6 +130,20 @@ impl View {
     pub(crate) fn encrypted_messages(&self, side: Side) -> Vec<(u8, usize)> {
         let records = self.records(side).iter().filter(|record| record.phase == Phase::Handshake);
         records.flat_map(|record| record.messages.iter().map(|(kind, body)| (*kind, body.len()))).collect()
+    }
+
+    /// Whether a side reset at any time.
+    pub(crate) fn reset_by(&self, side: Side) -> bool {
+        let [client, server] = self.resets;
+        if side == Side::Client { client } else { server }
+    }
+
+    /// The view up to and with a packet.
+    pub(crate) fn up_to(&self, packet: usize) -> Self {
+        let mut view = self.clone();
+        view.client.retain(|record| record.packet <= packet);
+        view.server.retain(|record| record.packet <= packet);
+        view
     }
 
     /// Whether both sides sent an encrypted handshake record, in TLS 1.2 or earlier.
