@@ -268,13 +268,15 @@ pub(crate) fn streams(
     let wire = raw_wire();
     let count = 64;
     (0..count).for_each(|number| flood.connection(SERVERS + number, opening, Duration::ZERO));
-    let first = match sender {
-        Side::Client => wire.client_first_sequence,
-        Side::Server => wire.server_first_sequence,
+    // What acknowledges bytes that the peer has not sent would wait for them.
+    let (first, acknowledged) = match sender {
+        Side::Client => (wire.client_first_sequence, wire.server_first_sequence),
+        Side::Server => (wire.server_first_sequence, wire.client_first_sequence),
     };
     let silent = Session::of(Scenario::SilentServer, SERVER_NAME).unwrap();
     let mut segment = wire.segments(&silent).into_iter().find(|segment| !segment.payload.is_empty()).unwrap();
     segment.sender = sender;
+    segment.acknowledgement = acknowledged.wrapping_add(1);
     segment.payload = content.to_vec();
     for round in 0..rounds {
         segment.sequence = first.wrapping_add(1).wrapping_add(place(round));
