@@ -13,6 +13,7 @@ use crate::observation::{
 use crate::order::Order;
 use crate::time::Timestamp;
 use crate::tls::decrypt::key_log::{KeyLogCounts, KeyLogError, SharedKeyLog};
+use crate::tls::ja4::Hashes;
 use crate::tls::verdict::Verdict;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -126,6 +127,7 @@ pub struct Observer {
     paths: Paths,
     order: Order,
     fallbacks: Fallbacks,
+    hashes: Hashes,
     interfaces: Vec<Interface>,
     numbers: HashMap<Option<Arc<str>>, InterfaceId>,
     health: Health,
@@ -149,6 +151,7 @@ impl Observer {
             paths: Paths::default(),
             order: Order::new(settings.limits.bytes / 4),
             fallbacks: Fallbacks::new(settings.fallback_window),
+            hashes: Hashes::new(settings.hash_seed),
             interfaces: vec![Interface { name: None, latest: Timestamp::default() }],
             numbers: HashMap::from([(None, InterfaceId::default())]),
             health: Health::default(),
@@ -298,7 +301,7 @@ impl Observer {
             return None;
         };
         let context = Context { local: &self.local, interfaces: &self.interfaces };
-        let (observation, oddities) = context.observation(settled);
+        let (observation, oddities) = context.observation(settled, &mut self.hashes);
         self.health.odd_key_shares += oddities.key_shares;
         self.health.negative_intervals += oddities.negative_intervals;
         self.health.zero_intervals += zero_intervals(&observation.timing);
@@ -329,7 +332,7 @@ impl Observer {
 
     fn collect(&mut self) {
         for settled in self.table.take_settled() {
-            if let Some(failed) = failed_post_quantum(&settled) {
+            if let Some(failed) = failed_post_quantum(&settled, &mut self.hashes) {
                 self.fallbacks.failed(failed);
             }
             self.order.push(settled);
@@ -342,7 +345,7 @@ fn pair(settled: &Settled) -> Pair {
 }
 
 /// The attempt as one that somebody may retry without a post-quantum share, where it is one.
-fn failed_post_quantum(settled: &Settled) -> Option<Failed> {
+fn failed_post_quantum(settled: &Settled, hashes: &mut Hashes) -> Option<Failed> {
     let machine = &settled.machine;
     let is_one =
         settled.verdict.outcome == Outcome::Failed && machine.sends_post_quantum_share() == Some(true);
@@ -350,7 +353,7 @@ fn failed_post_quantum(settled: &Settled) -> Option<Failed> {
     (verdict.outcome == Outcome::Failed).then_some(())?;
     Some(Failed {
         pair: pair(settled),
-        fingerprint: machine.fingerprint()?,
+        fingerprint: machine.fingerprint(hashes)?,
         id: attempt_id(settled.key, settled.client, machine.start()),
         start: machine.start(),
         end: verdict.at,
@@ -385,12 +388,12 @@ struct Context<'a> {
 
 impl Context<'_> {
     /// The observation, and what of it is only counted.
-    fn observation(&self, settled: Settled) -> (Observation, Oddities) {
+    fn observation(&self, settled: Settled, hashes: &mut Hashes) -> (Observation, Oddities) {
         let Settled { key, client: client_end, mut machine, verdict, one_sided, round_trip, .. } = settled;
         let Settled { interface, path, tunnel, upgraded_from, .. } = settled;
         let verdict = machine.revised(verdict);
         let verdict = machine.tempered(verdict, one_sided.is_some());
-        let facts = machine.into_facts();
+        let facts = machine.into_facts(hashes);
         let (client, server) = (key.endpoint(client_end), key.endpoint(client_end.peer()));
         let observation = Observation {
             schema: SCHEMA,

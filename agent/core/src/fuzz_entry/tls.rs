@@ -68,7 +68,7 @@ fn run(steps: &[Step<'_>], kind: u8, by_byte: bool) -> (Verdict, Facts) {
         }
     }
     let verdict = machine.tempered(verdict.unwrap_or_else(|| machine.timed_out(at)), kind & 16 != 0);
-    (verdict, machine.into_facts())
+    (verdict, machine.into_facts(&mut crate::tls::ja4::Hashes::new(0)))
 }
 
 /// One byte for how the attempt begins, then steps.

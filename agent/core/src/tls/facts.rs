@@ -2,7 +2,7 @@
 
 use super::client_hello::ClientHello;
 use super::inference::{Inferred, Offer};
-use super::ja4;
+use super::ja4::{self, Hashes};
 use super::legacy::KeyExchangeParameters;
 use super::machine::{Machine, Step};
 use super::server_hello::ServerHello;
@@ -113,7 +113,7 @@ impl<'a> Negotiated<'a> {
 
 impl Machine {
     /// Everything that was learnt, for the record.
-    pub(crate) fn into_facts(mut self) -> Facts {
+    pub(crate) fn into_facts(mut self, hashes: &mut Hashes) -> Facts {
         let revealed = self.decryption.take().map(|decryption| decryption.revealed()).unwrap_or_default();
         let opening = &self.opening;
         let hello = opening.hello.as_ref();
@@ -134,7 +134,7 @@ impl Machine {
         Facts {
             start: opening.start,
             server_name: hello.and_then(ClientHello::server_name),
-            client_hello: self.hello_facts(),
+            client_hello: self.hello_facts(hashes),
             hello_retry: retry.map(|retry| HelloRetry { group: retry.request.group }),
             version: answer.map(|answer| answer.version),
             cipher_suite: negotiated.hello.and_then(|hello| hello.cipher_suite),
@@ -175,7 +175,7 @@ impl Machine {
         }
     }
 
-    fn hello_facts(&self) -> ClientHelloFacts {
+    fn hello_facts(&self, hashes: &mut Hashes) -> ClientHelloFacts {
         let hello = self.opening.hello.as_ref();
         let Some(hello) = hello.filter(|hello| !hello.is_cut()) else {
             // Cut by the snapshot length, or too large to be kept whole: what is absent from it may have been there.
@@ -202,7 +202,7 @@ impl Machine {
             psk_offered: Some(hello.offers_psk()),
             early_data: Some(hello.offers_early_data()),
             ech: Some(hello.has_ech()),
-            ja4: ja4::fingerprint(hello, Protocol::Tls),
+            ja4: ja4::fingerprint(hello, Protocol::Tls, hashes),
         }
     }
 }

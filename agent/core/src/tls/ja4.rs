@@ -14,7 +14,9 @@
 use super::client_hello::{ClientHello, extension};
 use crate::iana::ProtocolVersion;
 use crate::observation::Protocol;
+use foldhash::fast::FixedState;
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::fmt::Write;
 
 /// Bytes of a fingerprint, which are always as many.
@@ -26,8 +28,46 @@ const USUAL_COUNT: usize = 64;
 /// Digits of a hash.
 const HASH_DIGITS: usize = 12;
 
+/// Lists of numbers whose hash is remembered; beyond it all are forgotten.
+const MAX_REMEMBERED: usize = 512;
+
+/// Bytes of a list that is remembered; those of real clients take some 300.
+const LONGEST_REMEMBERED: usize = 1024;
+
+/// Hashes that were made before: clients are few, and their hellos many. It never shows in the output.
+#[derive(Debug)]
+pub(crate) struct Hashes {
+    known: HashMap<Box<[u8]>, [u8; HASH_DIGITS], FixedState>,
+    /// The list that is being hashed, as it is written.
+    listed: Vec<u8>,
+}
+
+impl Hashes {
+    /// None yet. `seed` keeps outsiders from choosing lists that collide.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { known: HashMap::with_hasher(FixedState::with_seed(seed)), listed: Vec::new() }
+    }
+
+    fn of_list(&mut self) -> [u8; HASH_DIGITS] {
+        if let Some(known) = self.known.get(self.listed.as_slice()) {
+            return *known;
+        }
+        let mut digits = [b'0'; HASH_DIGITS];
+        let hash = Sha256::digest(&self.listed);
+        let all = hash.iter().flat_map(|byte| [hex_digit(byte >> 4), hex_digit(byte & 15)]);
+        digits.iter_mut().zip(all).for_each(|(slot, digit)| *slot = digit);
+        if self.listed.len() <= LONGEST_REMEMBERED {
+            if self.known.len() >= MAX_REMEMBERED {
+                self.known.clear();
+            }
+            self.known.insert(self.listed.as_slice().into(), digits);
+        }
+        digits
+    }
+}
+
 /// The fingerprint of a hello; `None` where a list that it is made of could not be read whole.
-pub(crate) fn fingerprint(hello: &ClientHello, carried_by: Protocol) -> Option<String> {
+pub(crate) fn fingerprint(hello: &ClientHello, carried_by: Protocol, hashes: &mut Hashes) -> Option<String> {
     if !hello.is_well_formed() || hello.is_cut() {
         return None;
     }
@@ -42,12 +82,12 @@ pub(crate) fn fingerprint(hello: &ClientHello, carried_by: Protocol) -> Option<S
     let _ = write!(text, "{:02}{:02}", numbers.len().min(99), hello.extension_types().count().min(99));
     text.extend(alpn_word(hello.first_alpn()));
     numbers.sort_unstable();
-    push_hash(&mut text, &numbers, std::iter::empty());
+    push_hash(&mut text, &numbers, std::iter::empty(), hashes);
     numbers.clear();
     let hashed = |kind: &u16| !matches!(*kind, extension::SERVER_NAME | extension::ALPN);
     numbers.extend(hello.extension_types().filter(hashed));
     numbers.sort_unstable();
-    push_hash(&mut text, &numbers, hello.signature_scheme_numbers());
+    push_hash(&mut text, &numbers, hello.signature_scheme_numbers(), hashes);
     Some(text)
 }
 
@@ -72,39 +112,38 @@ fn alpn_word(name: Option<&[u8]>) -> [char; 2] {
     if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() {
         return [char::from(*first), char::from(*last)];
     }
-    [hex_digit(first >> 4), hex_digit(last & 15)]
+    [hex_digit(first >> 4), hex_digit(last & 15)].map(char::from)
 }
 
-fn hex_digit(value: u8) -> char {
-    char::from_digit(u32::from(value), 16).unwrap_or('0')
+fn hex_digit(value: u8) -> u8 {
+    b"0123456789abcdef".get(usize::from(value & 15)).copied().unwrap_or(b'0')
 }
 
 /// Adds an underscore and the hash of `first`, with `second` after it where there is any.
-fn push_hash(text: &mut String, first: &[u16], second: impl Iterator<Item = u16>) {
+fn push_hash(text: &mut String, first: &[u16], second: impl Iterator<Item = u16>, hashes: &mut Hashes) {
     text.push('_');
     if first.is_empty() {
         text.extend(std::iter::repeat_n('0', HASH_DIGITS));
         return;
     }
-    let mut listed = Vec::with_capacity((first.len() + USUAL_COUNT) * 5);
-    list_numbers(&mut listed, first.iter().copied());
+    let listed = &mut hashes.listed;
+    listed.clear();
+    list_numbers(listed, first.iter().copied());
     let length = listed.len();
     listed.push(b'_');
-    list_numbers(&mut listed, second);
+    list_numbers(listed, second);
     if listed.len() == length + 1 {
         // Nothing followed.
         listed.truncate(length);
     }
-    let hash = Sha256::digest(&listed);
-    text.extend(hash.iter().flat_map(|byte| [hex_digit(byte >> 4), hex_digit(byte & 15)]).take(HASH_DIGITS));
+    text.extend(hashes.of_list().map(char::from));
 }
 
 /// Writes numbers as four hex digits each, with commas between them.
 fn list_numbers(text: &mut Vec<u8>, numbers: impl Iterator<Item = u16>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (place, number) in numbers.enumerate() {
-        let digit = |shift: u16| DIGITS.get(usize::from(number >> shift & 15)).copied().unwrap_or_default();
-        let all = [b',', digit(12), digit(8), digit(4), digit(0)];
+        let [high, low] = number.to_be_bytes();
+        let all = [b',', hex_digit(high >> 4), hex_digit(high), hex_digit(low >> 4), hex_digit(low)];
         text.extend_from_slice(all.get(usize::from(place == 0)..).unwrap_or_default());
     }
 }
@@ -172,7 +211,7 @@ mod tests {
         let length: usize = chunks.iter().map(|chunk| chunk.len()).sum();
         let mut reader = HelloReader::new(u32::try_from(length).unwrap());
         chunks.iter().for_each(|chunk| reader.push(chunk));
-        fingerprint(&reader.finish(), Protocol::Tls)
+        fingerprint(&reader.finish(), Protocol::Tls, &mut Hashes::new(0))
     }
 
     /// The hello that the method's description takes as its example, with GREASE wherever a client may put it.

@@ -8,7 +8,7 @@ use super::client_hello::{ClientHello, HelloReader, Ssl2HelloReader};
 use super::decrypt::Decryption;
 use super::decrypt::key_log::SharedKeyLog;
 use super::encrypted::{Encrypted, Judgement};
-use super::ja4;
+use super::ja4::{self, Hashes};
 use super::legacy::{CertificateReader, KEY_EXCHANGE_PREFIX, KeyExchangeParameters};
 use super::legacy_flight::Legacy;
 use super::message::{MessageHeader, MessageReader, MessageType, Part};
@@ -221,9 +221,9 @@ impl Machine {
     }
 
     /// The JA4 fingerprint of the client, once the first hello is whole.
-    pub(crate) fn fingerprint(&self) -> Option<String> {
+    pub(crate) fn fingerprint(&self, hashes: &mut Hashes) -> Option<String> {
         let hello = self.opening.hello.as_ref().filter(|hello| !hello.is_cut())?;
-        ja4::fingerprint(hello, Protocol::Tls)
+        ja4::fingerprint(hello, Protocol::Tls, hashes)
     }
 
     /// Whether the first hello has a hybrid or post-quantum key share; `None` while it is not whole.

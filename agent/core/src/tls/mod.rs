@@ -9,7 +9,7 @@ pub(crate) mod detect;
 mod encrypted;
 pub(crate) mod facts;
 mod inference;
-mod ja4;
+pub(crate) mod ja4;
 mod legacy;
 mod legacy_flight;
 pub(crate) mod machine;
