@@ -6,6 +6,7 @@
 
 mod flow;
 mod input;
+mod packets;
 mod reading;
 mod tls;
 
@@ -13,5 +14,6 @@ mod tls;
 mod seeds;
 
 pub use flow::{observer, reassembly};
-pub use reading::{decode, hello, message, record};
+pub use packets::{frames, icmp};
+pub use reading::{certificate, decode, hello, key_log, message, record};
 pub use tls::machine;

@@ -4,10 +4,11 @@
 use super::input::Input;
 use crate::decode::{Decoded, LinkType, decode as decode_frame};
 use crate::tls::client_hello::HelloReader;
+use crate::tls::decrypt::key_log::SharedKeyLog;
 use crate::tls::message::{MessageHeader, MessageReader, Part};
 use crate::tls::record::{Piece, RecordHeader, RecordReader};
 
-const LINKS: [LinkType; 5] =
+pub(super) const LINKS: [LinkType; 5] =
     [LinkType::Ethernet, LinkType::Loopback, LinkType::RawIp, LinkType::LinuxSll, LinkType::LinuxSll2];
 
 /// One byte for the link type, one for the bytes that the capture cut off, then the frame.
@@ -138,4 +139,26 @@ pub fn hello(input: &[u8]) {
     let listed = whole.groups().len() + whole.key_shares().len() + whole.versions().len();
     assert!(listed + whole.signature_schemes().len() + whole.alpn().len() <= 16 * 1024);
     let _ = (whole.server_name(), whole.session_id(), whole.offers_psk(), whole.has_ech());
+}
+
+/// A certificate in DER, or what somebody sends for one.
+///
+/// # Panics
+/// Where a fact is longer than it may be.
+pub fn certificate(input: &[u8]) {
+    if let Some(facts) = crate::x509::leaf_facts(input) {
+        assert!(facts.subject.len() <= 4096 && facts.issuer.len() <= 4096);
+        assert_eq!(facts.spki_sha256.len(), 64);
+    }
+}
+
+/// Lines of a key log.
+///
+/// # Panics
+/// Where a line is neither taken, passed by nor refused.
+pub fn key_log(input: &[u8]) {
+    let log = SharedKeyLog::default();
+    let text = String::from_utf8_lossy(input);
+    let refused = text.lines().filter(|line| log.add_line(line).is_err()).count() as u64;
+    assert_eq!(log.counts().bad_lines, refused);
 }

@@ -2,8 +2,11 @@
 //!
 //! With `PQSCOPE_FUZZ_SEEDS=FOLDER` in the environment the seeds are also written there, a folder for each entry point.
 
-use super::{decode, hello, machine, message, observer, reassembly, record};
-use pqscope_lab::capture::{Link, Session, Wire};
+use super::{
+    certificate, decode, frames, hello, icmp, key_log, machine, message, observer, reassembly, record,
+};
+use pqscope_lab::capture::transform::Wrapper;
+use pqscope_lab::capture::{Link, Session, Wire, transform};
 use pqscope_lab::plan::Side;
 use pqscope_lab::scenario::Scenario;
 use pqscope_lab::synthesis::{ClientHello, ServerHello};
@@ -13,9 +16,13 @@ use std::sync::LazyLock;
 
 type Entry = fn(&[u8]);
 
-const ENTRIES: [(&str, Entry); 7] = [
+const ENTRIES: [(&str, Entry); 11] = [
+    ("certificate", certificate),
     ("decode", decode),
+    ("frames", frames),
     ("hello", hello),
+    ("icmp", icmp),
+    ("key_log", key_log),
     ("machine", machine),
     ("message", message),
     ("observer", observer),
@@ -111,6 +118,34 @@ fn observer_seed(session: &Session) -> Vec<u8> {
     out
 }
 
+/// A certificate of real size, with something different about each.
+fn certificate_seed(number: usize) -> Vec<u8> {
+    let name = "service.example.".repeat(number + 1);
+    let names = vec![name[..name.len().min(60) - 1].to_owned()];
+    let key = rcgen::KeyPair::generate().unwrap();
+    rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap().der().to_vec()
+}
+
+/// The beginning of a session within something, whole and in fragments.
+fn frames_seed(wrapper: Wrapper) -> Vec<u8> {
+    let wire = Wire::default();
+    let packets = wire.packets(&wire.segments(&SESSIONS[0]));
+    let wrapped = transform::encapsulate(&packets[..4], wrapper);
+    let pieces = transform::fragment(&wrapped, 600);
+    wrapped.into_iter().chain(pieces).flat_map(|packet| with_length(0, &packet.bytes)).collect()
+}
+
+/// The beginning of a session and a router's word on its first data.
+fn icmp_seed(session: &Session) -> Vec<u8> {
+    let beginning: Vec<u8> = observer_seed(session).into_iter().take(600).collect();
+    let quoted =
+        [&[0x45, 0, 5, 220, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 7, 10, 1, 0, 1][..], &[0xc0, 7, 1, 0xbb]];
+    let quote = [quoted.concat(), vec![0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x10, 0, 0]].concat();
+    let message = [&[3, 4, 0, 0, 0, 0, 4, 208][..], &quote].concat();
+    let length = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
+    [vec![0], length(&beginning), beginning.clone(), length(&message), message].concat()
+}
+
 fn seeds(entry: &str) -> Vec<Vec<u8>> {
     let in_pieces = |bytes: Vec<u8>| [vec![0x12, 0x34, 0x56, 0x78], bytes].concat();
     let sides = || SESSIONS.iter().flat_map(|s| [stream(s, Side::Client), stream(s, Side::Server)]);
@@ -132,6 +167,13 @@ fn seeds(entry: &str) -> Vec<Vec<u8>> {
             hellos.into_iter().chain(real).map(in_pieces).collect()
         }
         "machine" => SESSIONS.iter().map(machine_seed).collect(),
+        "certificate" => (0..7).map(certificate_seed).collect(),
+        "frames" => Wrapper::ALL.into_iter().map(frames_seed).collect(),
+        "icmp" => SESSIONS.iter().map(icmp_seed).collect(),
+        "key_log" => {
+            let log = |session: &Session| format!("# key log\n{}", session.key_log).into_bytes();
+            SESSIONS.iter().map(log).collect()
+        }
         "message" => {
             let answer = ServerHello::retry(Some(0x1d)).message();
             sides().map(|stream| bodies(&stream)).chain([answer]).map(in_pieces).collect()
