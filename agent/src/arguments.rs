@@ -43,7 +43,8 @@ const READ_HELP: &str = "\
 Examples:
   pqscope-agent read capture.pcap
   pqscope-agent read --format jsonl capture.pcapng.gz | jq 'select(.outcome == \"failed\")'
-  tcpdump -i eth0 -w - tcp | pqscope-agent read -
+  pqscope-agent read --format jsonl capture.pcap | jq 'select(.fallback_of != null or .failure.by == \"path\")'
+  tcpdump -i eth0 -w - | pqscope-agent read -
 
 Exit status: 0 all files read; 1 nothing could be read; 2 wrong usage;
 3 read in part (a cut or damaged file is reported as far as it goes, and named on stderr).";
@@ -94,7 +95,8 @@ pub(crate) struct Run {
 /// What both commands share.
 #[derive(Debug, Args)]
 pub(crate) struct Observe {
-    /// Look only at packets that match, in the language of `man pcap-filter`, such as "tcp port 443".
+    /// Look only at packets that match, in the language of `man pcap-filter`, such as "tcp port 443". It sees the outer
+    /// packet only: such a filter passes nothing that is in a UDP tunnel.
     #[cfg(feature = "live")]
     #[arg(long, value_name = "BPF")]
     pub(crate) filter: Option<String>,

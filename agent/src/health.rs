@@ -58,7 +58,7 @@ impl Health {
         self.failed.fetch_add(points, Ordering::Relaxed);
     }
 
-    /// Every figure.
+    /// Every figure; those of one metric stand together, as the text format of Prometheus asks.
     pub(crate) fn readings(&self) -> Vec<Reading> {
         let Snapshot { observer, interfaces, overflowed, coverage } = self.snapshot();
         let mut readings = Readings(Vec::new());
@@ -89,9 +89,9 @@ impl Health {
             "conflicting_overlap",
             observer.table.conflicting_segments,
         );
-        readings.add(agent::CLOCK_STEPS, Vec::new(), observer.clock_steps);
         let odd_key_shares = observer.odd_key_shares;
         readings.reason(agent::PARSE_ERRORS, attribute::REASON, "key_share_length", odd_key_shares);
+        readings.add(agent::CLOCK_STEPS, Vec::new(), observer.clock_steps);
         for (reason, count) in [("negative", observer.negative_intervals), ("zero", observer.zero_intervals)]
         {
             readings.reason(agent::UNMEASURED, attribute::REASON, reason, count);
@@ -129,6 +129,17 @@ impl Readings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn readings_of_one_metric_stand_together() {
+        let mut names: Vec<_> =
+            Health::default().readings().iter().map(|reading| reading.metric.name).collect();
+        names.dedup();
+        let runs = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(runs, names.len(), "a metric stands in more than one place");
+    }
 
     #[test]
     fn every_figure_is_exported() {

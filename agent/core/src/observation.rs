@@ -303,6 +303,25 @@ pub enum UpgradedFrom {
     Socks,
 }
 
+impl UpgradedFrom {
+    /// The word of the record.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Imap => "imap",
+            Self::Pop3 => "pop3",
+            Self::Ftp => "ftp",
+            Self::Xmpp => "xmpp",
+            Self::Ldap => "ldap",
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
+            Self::Rdp => "rdp",
+            Self::HttpConnect => "http_connect",
+            Self::Socks => "socks",
+        }
+    }
+}
+
 /// Why a completed handshake is not post-quantum: the first of these that holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

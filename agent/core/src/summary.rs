@@ -3,6 +3,10 @@
 //! Bounded whatever the capture holds: servers and causes beyond a bound are counted together, and only the slowest
 //! and the latest failed attempts are kept one by one.
 
+mod details;
+
+pub use details::{ChainKind, Chains, Details, Trouble};
+
 use crate::histogram::ExponentialHistogram;
 use crate::observation::{Observation, Outcome};
 use crate::time::Timestamp;
@@ -131,6 +135,9 @@ pub struct Summary {
     pub offered_post_quantum: u64,
     /// Attempts in which the server asked for another hello.
     pub hello_retries: u64,
+    /// What else the capture tells.
+    #[serde(flatten)]
+    pub details: Details,
     /// The slowest completed attempts, slowest first.
     pub slowest: Vec<Listed>,
     /// The failed attempts that ended last, latest first.
@@ -175,6 +182,7 @@ impl Summary {
         }
         self.offered_post_quantum += u64::from(observation.offers_post_quantum());
         self.hello_retries += u64::from(observation.hello_retry.is_some());
+        self.details.add(observation);
         self.list(observation);
     }
 

@@ -1,5 +1,7 @@
 //! The summary for people.
 
+mod details;
+
 use super::Reading;
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
@@ -8,6 +10,24 @@ use std::io::{self, Write};
 
 /// Servers that get a line.
 const SERVERS_SHOWN: usize = 15;
+
+/// Titles of columns of numbers.
+const NUMERIC: [&str; 14] = [
+    "ATTEMPTS",
+    "COMPLETED",
+    "COUNT",
+    "FAILED",
+    "HANDSHAKES",
+    "LATENCY",
+    "LATENCY p50",
+    "LEAST",
+    "MEDIAN",
+    "MOST",
+    "NOT SETTLED",
+    "PACKETS",
+    "POST-QUANTUM",
+    "p95",
+];
 
 /// Writes the summary.
 pub(crate) fn print(out: &mut impl Write, reading: &Reading, summary: &Summary) -> io::Result<()> {
@@ -23,8 +43,12 @@ pub(crate) fn print(out: &mut impl Write, reading: &Reading, summary: &Summary) 
         "TLS VERSION",
         sorted(summary.by_version.iter().map(|(name, counts)| (name.clone(), counts))),
     )?;
+    details::not_post_quantum(out, &summary.details)?;
     failures(out, summary)?;
     incomplete(out, summary)?;
+    details::path(out, &summary.details)?;
+    details::ways(out, &summary.details)?;
+    details::certificates(out, &summary.details)?;
     servers(out, summary)?;
     listed(out, "SLOWEST COMPLETED", &summary.slowest)?;
     listed(out, "LATEST FAILED", &summary.latest_failed)
@@ -196,9 +220,7 @@ fn table(header: &[&str]) -> Table {
     table.load_style(NOTHING);
     table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
     let right_from_second = |(at, title): (usize, &&str)| {
-        let numeric =
-            ["COMPLETED", "FAILED", "NOT SETTLED", "LATENCY p50", "p95", "COUNT", "LATENCY", "POST-QUANTUM"];
-        if at > 0 && numeric.contains(title) { right(title) } else { Cell::new(title) }
+        if at > 0 && NUMERIC.contains(title) { right(title) } else { Cell::new(title) }
     };
     table.set_header(header.iter().enumerate().map(right_from_second));
     table

@@ -32,6 +32,24 @@ fn the_table_is_for_people() {
 }
 
 #[test]
+fn the_table_says_why_not_and_how_large() {
+    let folder = tempfile::tempdir().unwrap();
+    let both = [(40_001, Scenario::HelloRetryToClassical), (40_002, Scenario::Tls12)];
+    let packets = merge(both.map(|(port, scenario)| packets(&wire(port), scenario)).into());
+    let path = file(folder.path(), "classical.pcap", &encode(Format::Pcap, Link::Ethernet, &packets));
+    let ended = read("table", [&path]);
+    for text in ["NOT POST-QUANTUM BECAUSE", "retry_to_classical", "CERTIFICATES, BYTES", "seen", "inferred"]
+    {
+        assert!(ended.stdout.contains(text), "`{text}` is missing in\n{}", ended.stdout);
+    }
+    let summary: Value = serde_json::from_str(&read("json", [&path]).stdout).unwrap();
+    let summary = &summary["handshakes"];
+    assert_eq!(summary["not_post_quantum"]["retry_to_classical"], 1, "{summary}");
+    assert_eq!(summary["fallbacks"], 0, "{summary}");
+    assert!(summary["chains"].as_array().is_some_and(|rows| rows.len() == 2), "{summary}");
+}
+
+#[test]
 fn jsonl_is_one_object_per_line_and_json_one_object() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), "mixed.pcap", &mixed());
