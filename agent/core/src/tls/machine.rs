@@ -28,6 +28,9 @@ const MAX_ALERTS: usize = 16;
 /// Length of an alert in the clear; one of another length is encrypted, or its key change was not seen.
 const ALERT_LENGTH: u16 = 2;
 
+/// Bytes of a ChangeCipherSpec with its record header.
+const CHANGE_CIPHER_SPEC_LENGTH: usize = 6;
+
 /// Bytes kept of a ServerHello; the largest real ones are under 2 KB.
 const MAX_SERVER_HELLO: usize = 16 * 1024;
 
@@ -97,6 +100,8 @@ pub(super) struct Opening {
 pub(super) struct Retry {
     pub(super) request: ServerHello,
     pub(super) at: Timestamp,
+    /// Segments of the hello that answers it.
+    segments: u32,
 }
 
 /// The server's first flight: what it sends from its ServerHello on until the client answers.
@@ -143,8 +148,8 @@ pub(crate) struct Machine {
     /// One side closed the connection, and that settled what became of the attempt; it lasts until the other side
     /// has ended too, since the other side's answer may still come.
     closing: Option<Verdict>,
-    /// One side closed the connection.
-    half_closed: bool,
+    /// When one side closed the connection.
+    half_closed: Option<Timestamp>,
     /// An alert below fatal that nothing has followed yet.
     pending_warning: Option<Alert>,
     last_progress: Timestamp,
@@ -228,9 +233,9 @@ impl Machine {
         self.opening.hello.as_ref().map(|hello| any_post_quantum(hello.key_shares()))
     }
 
-    /// Whether the hello took more than one segment.
-    pub(crate) const fn hello_is_large(&self) -> bool {
-        self.opening.segments > 1
+    /// Whether the hello, or after a retry the second one, took more than one segment.
+    pub(crate) fn hello_is_large(&self) -> bool {
+        self.retry.as_ref().map_or(self.opening.segments, |retry| retry.segments) > 1
     }
 
     /// The server's first flight, once the client has answered it and where no byte of it is missing.
@@ -242,6 +247,11 @@ impl Machine {
     /// First byte of the hello.
     pub(crate) const fn start(&self) -> Timestamp {
         self.opening.start
+    }
+
+    /// When one side closed the connection: nobody waited for the handshake any longer.
+    pub(crate) const fn half_closed(&self) -> Option<Timestamp> {
+        self.half_closed
     }
 
     /// When the handshake last went on.
@@ -298,6 +308,14 @@ impl Machine {
         if from == Side::Client && matches!(self.step, Step::FirstHello) {
             self.opening.segments += 1;
             self.opening.latest = self.opening.latest.max(at);
+        }
+        // A ChangeCipherSpec before the second hello (RFC 8446 appendix D.4) may have a segment of its own.
+        if from == Side::Client
+            && matches!(self.step, Step::SecondHello)
+            && bytes.len() > CHANGE_CIPHER_SPEC_LENGTH
+            && let Some(retry) = &mut self.retry
+        {
+            retry.segments += 1;
         }
         self.count_flight(from, bytes.len());
         let waits_for_peer = matches!(&self.step, Step::Encrypted(state) if state.awaits_server());
@@ -610,7 +628,7 @@ impl Machine {
                 return Some(self.malformed(Side::Server, at));
             }
             let at = self.server_hello_at.take().unwrap_or(at);
-            self.retry = Some(Retry { request: hello, at });
+            self.retry = Some(Retry { request: hello, at, segments: 0 });
             self.step = Step::SecondHello;
         } else if hello.version.is_tls_1_3() {
             // A retry refuses early data (RFC 8446 section 4.2.10).
@@ -717,17 +735,17 @@ impl Machine {
         }
         let may_complete = match &self.step {
             // A side that has sent its Finished may close, and the handshake may still complete.
-            Step::Legacy(legacy) => legacy.has_finished(from) && !self.half_closed,
+            Step::Legacy(legacy) => legacy.has_finished(from) && self.half_closed.is_none(),
             Step::Encrypted(encrypted) => {
-                encrypted.awaits_server() && from == Side::Client && !self.half_closed
+                encrypted.awaits_server() && from == Side::Client && self.half_closed.is_none()
             }
             Step::FirstHello | Step::Answer | Step::SecondHello | Step::FinalAnswer => false,
         };
         let verdict = self.ended(at, FailureCause::Closed, from, Evidence::Seen);
-        if self.half_closed {
+        if self.half_closed.is_some() {
             return Some(verdict);
         }
-        self.half_closed = true;
+        self.half_closed = Some(at);
         if !may_complete {
             self.closing = Some(verdict);
             if let Some(decryption) = &mut self.decryption {
