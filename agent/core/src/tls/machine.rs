@@ -13,10 +13,10 @@ use super::legacy::{CertificateReader, KEY_EXCHANGE_PREFIX, KeyExchangeParameter
 use super::legacy_flight::Legacy;
 use super::message::{MessageHeader, MessageReader, MessageType, Part};
 use super::record::{ContentType, Hole, Piece, RecordHeader, RecordReader};
-use super::server_hello::ServerHello;
+use super::server_hello::{ServerHello, Ssl2Answer, Ssl2AnswerReader};
 use super::verdict::Verdict;
 use crate::fallback::any_post_quantum;
-use crate::iana::AlertDescription;
+use crate::iana::{AlertDescription, ProtocolVersion};
 use crate::observation::{
     Alert, Evidence, Failure, FailureCause, IncompleteReason, Outcome, Phase, Protocol, Side,
 };
@@ -143,6 +143,10 @@ pub(crate) struct Machine {
     unseen_hello: Option<IncompleteReason>,
     /// Reads the hello where it comes in the framing of SSL 2.0.
     ssl2_hello: Option<Ssl2HelloReader>,
+    /// Reads what answers such a hello.
+    ssl2_answer: Option<Ssl2AnswerReader>,
+    /// The version of a server that answered in SSL 2.0.
+    pub(super) ssl2_version: Option<ProtocolVersion>,
     client: Direction,
     server: Direction,
     /// One side closed the connection, and that settled what became of the attempt; it lasts until the other side
@@ -185,8 +189,10 @@ impl Machine {
             alerts: Vec::new(),
             unseen_hello: None,
             ssl2_hello: None,
+            ssl2_answer: None,
+            ssl2_version: None,
             closing: None,
-            half_closed: false,
+            half_closed: None,
             client: Direction::default(),
             server: Direction::default(),
             pending_warning: None,
@@ -325,6 +331,19 @@ impl Machine {
         if from == Side::Client && self.ssl2_hello.is_some() {
             self.ssl2_hello_bytes(&mut bytes);
         }
+        if from == Side::Server
+            && let Some(reader) = &mut self.ssl2_answer
+        {
+            match reader.push(bytes) {
+                Ssl2Answer::Open => return None,
+                Ssl2Answer::Version(version) => {
+                    self.ssl2_version = Some(version);
+                    // No more of SSL 2.0 is followed.
+                    return Some(Verdict::incomplete(at, IncompleteReason::Ambiguous));
+                }
+                Ssl2Answer::Other => self.ssl2_answer = None,
+            }
+        }
         self.records(from, at, bytes)
     }
 
@@ -362,6 +381,7 @@ impl Machine {
         let hello = self.ssl2_hello.as_mut().and_then(|reader| reader.push(bytes));
         if let Some(hello) = hello {
             self.ssl2_hello = None;
+            self.ssl2_answer = Some(Ssl2AnswerReader::default());
             self.opening.hello = Some(hello);
             self.opening.records = 1;
             self.opening.complete_at = Some(self.opening.latest);
@@ -387,6 +407,9 @@ impl Machine {
         self.truncated |= truncated;
         self.first_flight.has_hole |= from == Side::Server && !self.first_flight.is_over;
         let opaque = self.is_opaque(from);
+        if from == Side::Server {
+            self.ssl2_answer = None;
+        }
         if let Some(decryption) = &mut self.decryption {
             decryption.hole(from);
         }
