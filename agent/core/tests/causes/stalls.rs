@@ -69,6 +69,26 @@ fn a_large_hello_that_is_sent_again_and_never_acknowledged_fell_into_a_black_hol
 }
 
 #[test]
+fn a_hello_of_which_only_a_part_arrives_fell_into_it_too() {
+    let wire = Wire { segment_bytes: 700, ..Wire::default() };
+    let plain = unheard(&wire, &hybrid());
+    let hello = data(&plain, Client);
+    // The first is lost and the server says so; or the first arrives and the others do not.
+    for reached in [plain[hello[0]].sequence, plain[hello[1]].sequence] {
+        let mut segments = plain.clone();
+        let mut partly = next(&segments, Server, ms(20), ACK);
+        partly.acknowledgement = reached;
+        segments.push(partly);
+        let is_lost = |place: &&usize| segments[**place].sequence == reached;
+        let lost = segments[*hello.iter().find(is_lost).unwrap()].clone();
+        segments.extend([230, 700].map(|after| Segment { at: lost.at + ms(after), ..lost.clone() }));
+        for segments in endings(&segments) {
+            assert_eq!(cause(&seen_after_silence(&wire, &segments)), BLACKHOLE);
+        }
+    }
+}
+
+#[test]
 fn a_hello_that_the_network_card_cuts_up_is_large_too() {
     let wire = Wire::default();
     let whole = transform::coalesce(&unheard(&wire, &hybrid()), 65_000);
