@@ -19,6 +19,9 @@ use std::time::Duration;
 /// Failed attempts that are remembered; beyond it the oldest is forgotten.
 const MAX_FAILED: usize = 4096;
 
+/// How long a retry may take and still find the attempt that it retries, begun at the window's very end.
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
 /// Pairs of ends with open attempts that are followed; attempts of further ones are not waited for.
 const MAX_PAIRS: usize = 16_384;
 
@@ -112,8 +115,10 @@ impl Fallbacks {
             && sends_post_quantum_share(seen) == Some(false);
         let fingerprint = seen.client_hello.ja4.as_deref().filter(|_| is_retry)?;
         let pair = Pair::of(seen.client, seen.server);
-        // What ended too long ago is of no use to anybody that comes later.
-        while self.failed.front().is_some_and(|failed| failed.end.plus(self.window) < seen.start) {
+        // What ended too long ago is of no use to anybody. Attempts come by their ends: one that takes long may have begun
+        // before those that came already.
+        let kept = self.window.saturating_add(LONGEST_RETRY);
+        while self.failed.front().is_some_and(|failed| failed.end.plus(kept) < seen.end) {
             self.failed.pop_front();
         }
         let (at, _) = self
@@ -216,6 +221,18 @@ mod tests {
             attempt("e", (3, 6), 0x1d, Outcome::Completed),
         ];
         assert_eq!(run(&attempts)[2..], [Some("b".to_owned()), Some("a".to_owned()), None]);
+    }
+
+    #[test]
+    fn a_retry_that_takes_long_is_one_although_later_attempts_ended_before() {
+        let mut other = attempt("c", (16, 17), 0x1d, Outcome::Completed);
+        other.client.address = IpAddr::from([192, 0, 2, 77]);
+        let attempts = [
+            attempt("a", (0, 5), 0x11ec, Outcome::Failed),
+            other,
+            attempt("b", (14, 20), 0x1d, Outcome::Completed),
+        ];
+        assert_eq!(run(&attempts), [None, None, Some("a".to_owned())]);
     }
 
     #[test]

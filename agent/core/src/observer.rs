@@ -131,6 +131,8 @@ pub struct Observer {
     interfaces: Vec<Interface>,
     numbers: HashMap<Option<Arc<str>>, InterfaceId>,
     health: Health,
+    /// How long after its start a record waits for an elder attempt that it may be the fallback of.
+    patience: Duration,
     /// Latest capture time, in the epoch since the last rebase.
     latest: Timestamp,
     /// The table's clock less the capture's: grows with each step back, so that the table's never goes back.
@@ -152,6 +154,7 @@ impl Observer {
             order: Order::new(settings.limits.bytes / 4),
             fallbacks: Fallbacks::new(settings.fallback_window),
             hashes: Hashes::new(settings.hash_seed),
+            patience: settings.limits.handshake_timeout.saturating_add(REBASE),
             interfaces: vec![Interface { name: None, latest: Timestamp::default() }],
             numbers: HashMap::from([(None, InterfaceId::default())]),
             health: Health::default(),
@@ -289,10 +292,13 @@ impl Observer {
     /// The next observation in the order of their ends, once nothing earlier can come.
     pub fn next_observation(&mut self) -> Option<Box<Observation>> {
         let open = self.table.open_attempts();
-        // A completed attempt may be the fallback of one that is still under way.
+        let (latest, patience) = (self.latest, self.patience);
+        // A completed attempt may be the fallback of one that is still under way. One that goes on for longer than silence
+        // may last was not given up when this one began.
         let waits = |settled: &Settled| {
             let machine = &settled.machine;
             settled.verdict.outcome == Outcome::Completed
+                && latest.since(machine.start()).is_some_and(|waited| waited <= patience)
                 && machine.sends_post_quantum_share() == Some(false)
                 && open.has_elder(pair(settled), machine.start())
         };

@@ -16,6 +16,7 @@ mod key_log;
 #[cfg(target_os = "linux")]
 mod memory;
 mod output;
+mod path;
 mod program;
 #[cfg(feature = "live")]
 mod refusals;

@@ -1,7 +1,7 @@
 //! One connection: segments in, and once it is settled, what became of its handshake.
 
-use super::key::End;
-use super::path::{Kind, Path, Stalled};
+use super::key::{End, PerEnd};
+use super::path::{Kind, Path, Stalled, StalledHalf};
 use super::probe::{Finding, Found, Known, Probing, Refusal};
 use super::reassembly::{Event, Reassembly};
 use super::sequence::Sequence;
@@ -117,8 +117,8 @@ pub(crate) struct Connection {
     content: Content,
     /// A SYN for the same endpoints that nobody has answered yet.
     rival: Option<Rival>,
-    /// Messages of routers that a segment of this connection was too large.
-    too_big: u32,
+    /// Messages of routers that a segment of an end was too large.
+    too_big: PerEnd<u32>,
     /// What was around the first packet, if anything.
     pub(crate) tunnel: Option<Box<Encapsulation>>,
     /// Tells a timer entry of this connection from one of an earlier connection in the same place.
@@ -148,7 +148,7 @@ impl Connection {
                 key_log,
             },
             rival: None,
-            too_big: 0,
+            too_big: PerEnd::default(),
             tunnel: None,
             generation,
             interface,
@@ -172,7 +172,8 @@ impl Connection {
     /// quotes a number far from what the end has sent counts for nothing, nor does one about an end that was never seen.
     pub(crate) fn quoted_as_too_big(&mut self, from: End, sequence: Sequence) {
         if self.reassembly.is_near(from, sequence, QUOTE_DISTANCE) {
-            self.too_big = self.too_big.saturating_add(1);
+            let count = self.too_big.of_mut(from);
+            *count = count.saturating_add(1);
         }
     }
 
@@ -223,7 +224,7 @@ impl Connection {
             retransmissions: counts.retransmissions,
             out_of_order: counts.out_of_order,
             duplicates: counts.duplicates,
-            too_big: self.too_big,
+            too_big: self.too_big.of(End::Low).saturating_add(*self.too_big.of(End::High)),
             mss,
             over_initial_window: flight.zip(window).map(|(flight, window)| flight.bytes > window),
             flight_bytes: flight.map(|flight| flight.bytes),
@@ -235,16 +236,21 @@ impl Connection {
     pub(crate) fn explained(&self, verdict: Verdict) -> Verdict {
         let (Some(attempt), Some(failure)) = (self.attempt(), verdict.failure) else { return verdict };
         let client = attempt.client;
+        let given_up = attempt.machine.half_closed().unwrap_or(verdict.at);
         let stalled = Stalled {
-            hello_is_large: attempt.machine.hello_is_large(),
+            hello_is_large: attempt.machine.hello_is_large() || self.path.sent_large(client),
             client_resent: self.path.resent(client) > 0
-                && verdict.at.since(attempt.machine.start()).is_some_and(|waited| waited >= LEAST_RTO),
-            client: self.path.is_unacknowledged(client),
-            server: self.path.is_unacknowledged(client.peer()),
-            too_big: self.too_big > 0,
+                && given_up.since(attempt.machine.start()).is_some_and(|waited| waited >= LEAST_RTO),
+            client: self.half_stalled(client),
+            server: self.half_stalled(client.peer()),
         };
         let failure = stalled.explain(failure);
         Verdict { failure: Some(failure), evidence: failure.evidence, ..verdict }
+    }
+
+    fn half_stalled(&self, end: End) -> Option<StalledHalf> {
+        let is_stalled = self.path.is_unacknowledged(end);
+        is_stalled.then(|| StalledHalf { too_big: *self.too_big.of(end) > 0 })
     }
 
     /// The only side whose packets were seen.

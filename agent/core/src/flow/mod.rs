@@ -5,6 +5,7 @@
 //! them, `connection` joins them with the machine, `timer` says when silence has lasted long enough, `table` owns all of it within one bound.
 
 pub(crate) mod connection;
+mod holes;
 pub mod key;
 mod overlap;
 pub(crate) mod path;

@@ -9,6 +9,7 @@
 //! (RFC 7323 section 3). Where a packet has neither, only a copy within [`COPY_WITHIN_MS`] is taken for one, far below any
 //! retransmission timeout.
 
+use super::holes::Holes;
 use super::key::{End, PerEnd};
 use super::sequence::Sequence;
 use crate::decode::Segment;
@@ -16,17 +17,19 @@ use crate::observation::{Evidence, Failure, FailureCause, Party, Phase};
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// How far apart two captures of one packet lie at the most where nothing else tells.
-const COPY_WITHIN_MS: u32 = 5;
+/// Two captures of one packet that far apart or less are taken for copies where nothing else tells; beyond twice as far
+/// they never are.
+const COPY_WITHIN_MS: u64 = 5;
 
 /// How late a segment may come that was overtaken, where the round trip is not known; later it was sent again.
 const OVERTAKEN_WITHIN: Duration = Duration::from_millis(3);
 
-/// Holes that are remembered per direction.
-const HOLES: usize = 2;
+/// Packets that are remembered per direction. The kernel shows a burst on one interface before it shows it on the next,
+/// so that the copies follow in a row.
+const COPIES: usize = 16;
 
-/// Packets that are remembered per direction: copies follow each other closely.
-const COPIES: usize = 3;
+/// How far a segment may lie from what its sender sent last; beyond it, it belongs to another connection.
+const REACH: u32 = 1 << 24;
 
 /// What a segment is to its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,22 +52,6 @@ pub(crate) struct PathCounts {
     pub(crate) duplicates: u32,
 }
 
-/// A stretch that was passed over.
-#[derive(Clone, Copy, Debug)]
-struct Hole {
-    from: Sequence,
-    to: Sequence,
-    since: Timestamp,
-}
-
-/// A packet by what its sender does not repeat.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Print {
-    hash: u32,
-    /// Milliseconds of its capture, modulo 2^32.
-    at: u32,
-}
-
 #[derive(Clone, Copy, Debug, Default)]
 struct Half {
     /// The beginning of what was seen.
@@ -75,86 +62,83 @@ struct Half {
     data: Option<Sequence>,
     /// The highest number that the peer acknowledged.
     acknowledged: Option<Sequence>,
-    holes: [Option<Hole>; HOLES],
-    prints: [Print; COPIES],
+    holes: Holes,
+    /// Hashes of the last packets, over what their sender does not repeat.
+    prints: [u32; COPIES],
     next_print: u8,
     retransmissions: u16,
     mss: Option<u16>,
+    /// It handed its network card more at once than fits into a segment.
+    sent_large: bool,
 }
 
 impl Half {
     /// Whether the same packet was seen before; remembers this one.
     fn is_copy(&mut self, at: Timestamp, segment: &Segment<'_>) -> bool {
-        let (hash, is_marked) = print(segment);
-        let now = milliseconds(at);
-        let known = self
-            .prints
-            .iter()
-            .any(|print| print.hash == hash && (is_marked || now.wrapping_sub(print.at) <= COPY_WITHIN_MS));
+        let [print, earlier] = prints(at, segment);
+        let known = self.prints.iter().any(|known| *known == print || *known == earlier);
         if let Some(slot) = self.prints.get_mut(usize::from(self.next_print)) {
-            *slot = Print { hash, at: now };
+            *slot = print;
         }
         self.next_print = (self.next_print + 1) % COPIES as u8;
         known
     }
 
-    /// Takes a stretch of sequence space.
-    fn take(&mut self, at: Timestamp, from: Sequence, to: Sequence, round_trip: Option<Duration>) -> Kind {
+    /// Whether a segment belongs to the connection that is counted here. Anyone may send one that does not, and a server
+    /// may answer a SYN twice with different numbers: what the peer acknowledges tells which of them stand.
+    fn concerns(&mut self, segment: &Segment<'_>) -> bool {
+        let Some(sent) = self.sent else { return true };
+        let (number, begin) = (segment.sequence, self.begin);
+        // The capture may hold the data before the SYN.
+        let opens_it = number == begin || number.advanced(1) == begin;
+        if if segment.syn { opens_it } else { is_near(number, sent) } {
+            return true;
+        }
+        let stands = |place| self.acknowledged.is_some_and(|number| is_near(number, place));
+        if stands(sent) || !(segment.syn || stands(number)) {
+            return false;
+        }
+        let acknowledged = self.acknowledged.filter(|_| stands(number));
+        (self.sent, self.data, self.holes) = (None, None, Holes::default());
+        self.acknowledged = acknowledged;
+        true
+    }
+
+    /// Takes the stretch of sequence space of a segment.
+    fn take(&mut self, at: Timestamp, segment: &Segment<'_>, round_trip: Option<Duration>) -> Kind {
+        let (from, to) = (segment.sequence, end(segment));
+        let now = microseconds(at);
         let Some(sent) = self.sent else {
             (self.begin, self.sent) = (from, Some(to));
             return Kind::New;
         };
         if from.distance_from(self.begin) < 0 && to.distance_from(self.begin) <= 0 {
             // The capture's first packet of this direction was not the first that was sent.
+            if to != self.begin {
+                self.holes.open(to, self.begin, now);
+            }
             self.begin = from;
             return Kind::OutOfOrder;
         }
         let ahead = from.distance_from(sent);
         if ahead >= 0 {
             if ahead > 0 {
-                self.open_hole(Hole { from: sent, to: from, since: at });
+                self.holes.open(sent, from, now);
             }
             self.sent = Some(to);
             return Kind::New;
         }
         self.sent = Some(sent.later(to));
-        match self.fill(from, to) {
-            Some(since) => {
+        // A keepalive repeats the last byte, or none (RFC 9293 section 3.8.4).
+        let may_be_keepalive = segment.payload_length == 1 && !segment.syn && !segment.fin;
+        match self.holes.fill(from, to, now) {
+            Some(late) => {
                 let within = round_trip.map_or(OVERTAKEN_WITHIN, |rtt| rtt.max(OVERTAKEN_WITHIN));
-                let overtaken = at.since(since).is_none_or(|late| late < within);
-                if overtaken { Kind::OutOfOrder } else { Kind::Retransmission }
+                if late < within { Kind::OutOfOrder } else { Kind::Retransmission }
             }
-            // A keepalive repeats the last byte, or none (RFC 9293 section 3.8.4).
-            None if to == sent && to.distance_from(from) == 1 && self.acknowledged == Some(sent) => Kind::New,
+            None if may_be_keepalive && to == sent && self.acknowledged == Some(sent) => Kind::New,
             None => Kind::Retransmission,
         }
-    }
-
-    fn open_hole(&mut self, hole: Hole) {
-        match self.holes.iter_mut().find(|slot| slot.is_none()) {
-            Some(slot) => *slot = Some(hole),
-            // The last one takes in what lies between.
-            None => {
-                if let Some(Some(last)) = self.holes.last_mut() {
-                    last.to = hole.to;
-                }
-            }
-        }
-    }
-
-    /// Fills a hole; tells since when it was open.
-    fn fill(&mut self, from: Sequence, to: Sequence) -> Option<Timestamp> {
-        let slot = self.holes.iter_mut().find(|slot| {
-            slot.is_some_and(|hole| from.distance_from(hole.to) < 0 && to.distance_from(hole.from) > 0)
-        })?;
-        let hole = (*slot)?;
-        *slot = if from.distance_from(hole.from) <= 0 {
-            (to.distance_from(hole.to) < 0).then_some(Hole { from: to, ..hole })
-        } else {
-            // What lies behind the new piece is counted as filled with it, unless it is the hole's end.
-            Some(Hole { to: from, ..hole })
-        };
-        Some(hole.since)
     }
 }
 
@@ -178,29 +162,26 @@ impl Path {
             let peer = self.halves.of_mut(from.peer());
             peer.acknowledged = Some(peer.acknowledged.map_or(number, |known| known.later(number)));
         }
+        let limit = self.halves.of(from.peer()).mss;
         let half = self.halves.of_mut(from);
         if segment.syn && segment.mss.is_some() {
             half.mss = segment.mss;
         }
         let length = segment.payload_length + usize::from(segment.syn) + usize::from(segment.fin);
-        if length == 0 || segment.rst {
+        if length == 0 || segment.rst || !half.concerns(segment) {
             return Kind::New;
         }
         if half.is_copy(at, segment) {
             self.counts.duplicates = self.counts.duplicates.saturating_add(1);
             return Kind::Duplicate;
         }
-        if segment.syn && half.sent.is_some_and(|sent| sent != segment.sequence.advanced(length)) {
-            // Another connection on the same endpoints, or another of several SYN-ACKs: counting begins anew.
-            half.sent = None;
-            half.data = None;
-            half.holes = [None; HOLES];
-        }
         if segment.payload_length > 0 {
             let end = segment.sequence.advanced(length - usize::from(segment.fin));
             half.data = Some(half.data.map_or(end, |known| known.later(end)));
+            let taken = segment.payload_length + segment.options.len();
+            half.sent_large |= limit.is_some_and(|limit| taken > usize::from(limit));
         }
-        let kind = half.take(at, segment.sequence, segment.sequence.advanced(length), round_trip);
+        let kind = half.take(at, segment, round_trip);
         match kind {
             Kind::Retransmission => {
                 self.counts.retransmissions = self.counts.retransmissions.saturating_add(1);
@@ -229,6 +210,12 @@ impl Path {
         self.halves.of(end).retransmissions
     }
 
+    /// Whether an end sent more in one go than the peer takes in one segment: its network card cuts that up after it was
+    /// captured.
+    pub(crate) const fn sent_large(&self, end: End) -> bool {
+        self.halves.of(end).sent_large
+    }
+
     /// Whether an end has sent data that the peer, whose packets are seen, has not acknowledged.
     pub(crate) fn is_unacknowledged(&self, end: End) -> bool {
         let half = self.halves.of(end);
@@ -239,18 +226,23 @@ impl Path {
     }
 }
 
+/// A side whose data the peer did not acknowledge.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StalledHalf {
+    /// A router said that a packet of it was too big.
+    pub(crate) too_big: bool,
+}
+
 /// What is known of a connection whose handshake did not go on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stalled {
-    /// The hello took more than one segment.
+    /// The hello takes more than one segment.
     pub(crate) hello_is_large: bool,
     /// The client sent data again, and waited for an answer to that.
     pub(crate) client_resent: bool,
-    /// A side's data was not acknowledged.
-    pub(crate) client: bool,
-    pub(crate) server: bool,
-    /// A router said that a packet was too big.
-    pub(crate) too_big: bool,
+    /// The sides whose data was not acknowledged.
+    pub(crate) client: Option<StalledHalf>,
+    pub(crate) server: Option<StalledHalf>,
 }
 
 impl Stalled {
@@ -260,15 +252,17 @@ impl Stalled {
         let awaits_server = matches!(failure.after, Phase::Start | Phase::ClientHello | Phase::HelloRetry);
         let (client, server) = match failure.cause {
             FailureCause::Timeout => (self.client, self.server),
-            FailureCause::Closed | FailureCause::Reset => {
-                (self.client && failure.by == Party::Client, self.server && failure.by == Party::Server)
-            }
+            FailureCause::Closed | FailureCause::Reset => (
+                self.client.filter(|_| failure.by == Party::Client),
+                self.server.filter(|_| failure.by == Party::Server),
+            ),
             _ => return failure,
         };
-        if !client && !server {
+        let mut stalled = client.into_iter().chain(server).peekable();
+        if stalled.peek().is_none() {
             return failure;
         }
-        if self.too_big {
+        if stalled.any(|half| half.too_big) {
             return Failure {
                 cause: FailureCause::PathMtu,
                 by: Party::Path,
@@ -276,7 +270,7 @@ impl Stalled {
                 ..failure
             };
         }
-        if awaits_server && client && self.client_resent && self.hello_is_large {
+        if awaits_server && client.is_some() && self.client_resent && self.hello_is_large {
             let (cause, evidence) = (FailureCause::HelloBlackhole, Evidence::Inferred);
             return Failure { cause, by: Party::Path, evidence, ..failure };
         }
@@ -287,16 +281,25 @@ impl Stalled {
     }
 }
 
-fn milliseconds(at: Timestamp) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "only differences matter, modulo 2^32")]
-    let milliseconds = (at.as_nanos() / 1_000_000) as u32;
-    milliseconds
+fn is_near(a: Sequence, b: Sequence) -> bool {
+    a.distance_from(b).unsigned_abs() <= REACH
 }
 
-/// A hash over what the sender varies from packet to packet, and whether there was any such thing.
-fn print(segment: &Segment<'_>) -> (u32, bool) {
+/// The number behind the last that a segment takes.
+fn end(segment: &Segment<'_>) -> Sequence {
+    segment.sequence.advanced(segment.payload_length + usize::from(segment.syn) + usize::from(segment.fin))
+}
+
+fn microseconds(at: Timestamp) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "only differences matter, modulo 2^32")]
+    let microseconds = (at.as_nanos() / 1_000) as u32;
+    microseconds
+}
+
+/// A hash over what the sender varies from packet to packet. Where there is no such thing it is over the time too, and
+/// the second is what a copy may have that came a little before.
+fn prints(at: Timestamp, segment: &Segment<'_>) -> [u32; 2] {
     let timestamp = timestamp_value(segment.options);
-    let mut hash = 0x811c_9dc5_u32;
     let flags = u32::from(segment.syn) | u32::from(segment.fin) << 1;
     let words = [
         segment.sequence.0,
@@ -305,11 +308,18 @@ fn print(segment: &Segment<'_>) -> (u32, bool) {
         u32::from(segment.identification),
         timestamp.unwrap_or_default(),
     ];
-    for word in words {
-        // One round of a multiplicative hash; nobody gains by making two of their own packets alike.
-        hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b1);
+    let hash = words.into_iter().fold(0x811c_9dc5, mixed);
+    if segment.identification != 0 || timestamp.is_some() {
+        return [hash; 2];
     }
-    (hash, segment.identification != 0 || timestamp.is_some())
+    let period = at.as_nanos() / (COPY_WITHIN_MS * 1_000_000);
+    #[expect(clippy::cast_possible_truncation, reason = "periods whose lower halves agree lie months apart")]
+    [period, period.wrapping_sub(1)].map(|period| mixed(hash, period as u32))
+}
+
+/// One round of a multiplicative hash; nobody gains by making two of their own packets alike.
+fn mixed(hash: u32, word: u32) -> u32 {
+    (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b1)
 }
 
 /// The sender's value of a timestamp option, kind 8 (RFC 7323 section 3.2).
@@ -431,6 +441,76 @@ mod tests {
         let partly = Segment { acknowledgment: Some(Sequence(120)), ..segment(7, 0, 0) };
         run.0.segment(End::High, Timestamp::from_nanos(1), &partly, None);
         assert!(run.0.is_unacknowledged(End::Low));
+    }
+
+    #[test]
+    fn copies_in_a_row_behind_their_originals_are_copies() {
+        for marked in [true, false] {
+            let mut run = Run::new();
+            let burst: Vec<_> =
+                (0..10_u16).map(|n| segment(u32::from(n) * 50, 50, if marked { n + 1 } else { 0 })).collect();
+            for (expected, ms) in [(Kind::New, 0), (Kind::Duplicate, 4)] {
+                let kinds: Vec<_> = burst.iter().map(|segment| run.at(ms, segment)).collect();
+                assert_eq!(kinds, [expected; 10], "marked {marked}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_syn_or_fin_that_comes_again_is_no_keepalive() {
+        let acknowledged = Segment { acknowledgment: Some(Sequence(101)), ..segment(7, 0, 0) };
+        for (syn, fin) in [(true, false), (false, true)] {
+            let mut run = Run::new();
+            run.at(0, &Segment { syn, fin, ..segment(100, 0, 1) });
+            run.0.segment(End::High, Timestamp::from_nanos(1), &acknowledged, None);
+            assert_eq!(run.at(1000, &Segment { syn, fin, ..segment(100, 0, 2) }), Kind::Retransmission);
+        }
+    }
+
+    #[test]
+    fn a_late_syn_changes_no_count_but_its_own() {
+        let mut run = Run::new();
+        let syn = |number, identification| Segment { syn: true, ..segment(number, 0, identification) };
+        run.at(0, &syn(99, 1));
+        run.at(0, &segment(100, 50, 2));
+        assert_eq!(run.at(1, &syn(99, 3)), Kind::Retransmission);
+        assert_eq!(run.at(2, &segment(150, 50, 4)), Kind::New);
+        assert_eq!(run.at(300, &segment(100, 50, 5)), Kind::Retransmission);
+    }
+
+    #[test]
+    fn of_two_openings_the_acknowledged_one_counts() {
+        let syn = |number, identification| Segment { syn: true, ..segment(number, 0, identification) };
+        for (stands, other) in [(100, 1_500_000_000), (1_500_000_000, 100), (100, 3_000_000_000)] {
+            for acknowledged_first in [true, false] {
+                let mut run = Run::new();
+                let acknowledge = |run: &mut Run| {
+                    let segment = Segment { acknowledgment: Some(Sequence(stands + 1)), ..segment(7, 0, 0) };
+                    run.0.segment(End::High, Timestamp::from_nanos(1), &segment, None);
+                };
+                run.at(0, &syn(stands, 1));
+                if acknowledged_first {
+                    acknowledge(&mut run);
+                }
+                run.at(0, &syn(other, 2));
+                acknowledge(&mut run);
+                run.at(1, &segment(stands + 1, 50, 3));
+                assert_eq!(run.0.counts(), PathCounts::default(), "{stands} before {other}");
+                assert_eq!(run.at(300, &segment(stands + 1, 50, 4)), Kind::Retransmission);
+                assert!(run.0.is_unacknowledged(End::Low));
+            }
+        }
+    }
+
+    #[test]
+    fn more_than_a_segment_in_one_go_is_told_by_what_the_peer_takes() {
+        for (length, is_large) in [(1449, true), (1448, false)] {
+            let mut run = Run::new();
+            let answer = Segment { syn: true, mss: Some(1460), ..segment(7, 0, 0) };
+            run.0.segment(End::High, Timestamp::from_nanos(1), &answer, None);
+            run.at(0, &Segment { options: &[1; 12], ..segment(100, length, 1) });
+            assert_eq!(run.0.sent_large(End::Low), is_large, "{length}");
+        }
     }
 
     #[test]

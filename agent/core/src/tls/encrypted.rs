@@ -35,7 +35,7 @@ const MAX_CLIENT_RECORDS: usize = 16;
 enum ClientFlight {
     /// Nothing yet.
     Awaited,
-    /// One record of an alert's size, and nothing else.
+    /// Records of an alert's size (what is wrong, and perhaps a close_notify), and nothing else.
     AlertSized,
     /// Records too short for a Finished: an empty certificate, the end of early data.
     Begun,
@@ -65,12 +65,16 @@ pub(super) struct Encrypted {
     flight_end_is_known: bool,
     server_has_sent: bool,
     server_alert_sized: bool,
+    /// A record of the server was larger than an alert.
+    server_sent_flight: bool,
     /// The server's current record began after the client's flight.
     record_follows_client: bool,
     client: ClientFlight,
     client_is_whole: bool,
     /// Lengths of the client's records, at most [`MAX_CLIENT_RECORDS`].
     client_records: Vec<u16>,
+    /// A client record after the server's flight began can hold a Finished, whatever else it may be.
+    has_room_for_finished: bool,
     /// The last record had the size of EndOfEarlyData.
     early_data_ended: bool,
     /// First byte of the client's first encrypted record.
@@ -90,10 +94,12 @@ impl Encrypted {
             flight_end_is_known: true,
             server_has_sent: false,
             server_alert_sized: false,
+            server_sent_flight: false,
             record_follows_client: false,
             client: ClientFlight::Awaited,
             client_is_whole: true,
             client_records: Vec::new(),
+            has_room_for_finished: false,
             early_data_ended: false,
             client_encrypted_at: None,
         }
@@ -183,6 +189,7 @@ impl Encrypted {
             }
         }
         self.server_alert_sized = length == self.sizes.alert;
+        self.server_sent_flight |= length > self.sizes.alert;
         let answers = self.record_follows_client && length > self.sizes.alert;
         answers.then_some(Judgement::Completed(Evidence::Inferred))
     }
@@ -196,6 +203,7 @@ impl Encrypted {
             self.client_records.push(length);
         }
         let exact = length == self.sizes.finished;
+        self.has_room_for_finished |= length >= self.sizes.finished;
         if self.early_data {
             // Early data of any size may still come. EndOfEarlyData and then a record of exactly Finished's size stand
             // out; the latter alone, where early data was refused, waits for the server to answer.
@@ -207,10 +215,13 @@ impl Encrypted {
             return ends.then_some(Judgement::Completed(Evidence::Inferred));
         }
         match self.client {
-            ClientFlight::Awaited if exact && self.client_is_whole => {
+            // A Finished that crossed the server's alert completes nothing.
+            ClientFlight::Awaited if exact && self.client_is_whole && !self.server_alert_sized => {
                 return Some(Judgement::Completed(Evidence::Inferred));
             }
-            ClientFlight::Awaited if length == self.sizes.alert => self.client = ClientFlight::AlertSized,
+            ClientFlight::Awaited | ClientFlight::AlertSized if length == self.sizes.alert => {
+                self.client = ClientFlight::AlertSized;
+            }
             _ if length >= self.sizes.finished => self.client = ClientFlight::AwaitingServer,
             ClientFlight::Awaited | ClientFlight::AlertSized => self.client = ClientFlight::Begun,
             ClientFlight::Begun | ClientFlight::AwaitingServer => {}
@@ -247,6 +258,10 @@ impl Encrypted {
         match self.client {
             ClientFlight::AlertSized => alert(Side::Client),
             ClientFlight::AwaitingServer => Judgement::Incomplete(IncompleteReason::Ambiguous),
+            // Where early data was refused, one of the records may be a certificate and the Finished in one.
+            _ if self.early_data && self.has_room_for_finished && self.server_sent_flight => {
+                Judgement::Incomplete(IncompleteReason::Ambiguous)
+            }
             ClientFlight::Awaited | ClientFlight::Begun if self.server_alert_sized => alert(Side::Server),
             ClientFlight::Awaited | ClientFlight::Begun => {
                 Judgement::Failed { cause, after: self.phase(), by, evidence }
@@ -301,6 +316,43 @@ mod tests {
         let Judgement::Failed { cause, after, by, evidence } = closed(&state, Side::Server) else { panic!() };
         assert_eq!((cause, after), (FailureCause::EncryptedAlert, Phase::ServerFlight));
         assert_eq!((by, evidence), (Side::Client, Evidence::Inferred));
+    }
+
+    #[test]
+    fn what_is_wrong_and_a_close_notify_are_two_alerts() {
+        for by in [Side::Client, Side::Server] {
+            let mut state = after_hello(false);
+            record(&mut state, Side::Server, 900);
+            for _ in 0..2 {
+                assert_eq!(record(&mut state, by, 19), None);
+            }
+            let Judgement::Failed { cause, by: told, .. } = closed(&state, by) else { panic!() };
+            assert_eq!((cause, told), (FailureCause::EncryptedAlert, by));
+        }
+    }
+
+    #[test]
+    fn a_finished_that_crosses_the_servers_alert_completes_nothing() {
+        let mut state = after_hello(false);
+        record(&mut state, Side::Server, 900);
+        record(&mut state, Side::Server, 19);
+        assert_eq!(record(&mut state, Side::Client, 53), None);
+        assert_eq!(closed(&state, Side::Server), Judgement::Incomplete(IncompleteReason::Ambiguous));
+        // Two bytes of data before the client's Finished look the same; a server that goes on was content.
+        assert_eq!(record(&mut state, Side::Server, 240), COMPLETED);
+    }
+
+    #[test]
+    fn refused_early_data_may_end_in_a_certificate_and_finished_in_one_record() {
+        let mut state = after_hello(true);
+        record(&mut state, Side::Server, 900);
+        assert_eq!(record(&mut state, Side::Client, 1400), None);
+        assert_eq!(closed(&state, Side::Client), Judgement::Incomplete(IncompleteReason::Ambiguous));
+        // An alert in place of the server's flight is one whatever early data was under way.
+        let mut state = after_hello(true);
+        record(&mut state, Side::Server, 19);
+        record(&mut state, Side::Client, 1400);
+        assert!(matches!(closed(&state, Side::Server), Judgement::Failed { by: Side::Server, .. }));
     }
 
     #[test]

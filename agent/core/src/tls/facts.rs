@@ -136,7 +136,7 @@ impl Machine {
             server_name: hello.and_then(ClientHello::server_name),
             client_hello: self.hello_facts(hashes),
             hello_retry: retry.map(|retry| HelloRetry { group: retry.request.group }),
-            version: answer.map(|answer| answer.version),
+            version: answer.map(|answer| answer.version).or(self.ssl2_version),
             cipher_suite: negotiated.hello.and_then(|hello| hello.cipher_suite),
             alpn: negotiated.hello.and_then(|hello| hello.alpn.clone()).or(revealed.alpn),
             group: negotiated.group,

@@ -13,10 +13,10 @@ use super::legacy::{CertificateReader, KEY_EXCHANGE_PREFIX, KeyExchangeParameter
 use super::legacy_flight::Legacy;
 use super::message::{MessageHeader, MessageReader, MessageType, Part};
 use super::record::{ContentType, Hole, Piece, RecordHeader, RecordReader};
-use super::server_hello::ServerHello;
+use super::server_hello::{ServerHello, Ssl2Answer, Ssl2AnswerReader};
 use super::verdict::Verdict;
 use crate::fallback::any_post_quantum;
-use crate::iana::AlertDescription;
+use crate::iana::{AlertDescription, ProtocolVersion};
 use crate::observation::{
     Alert, Evidence, Failure, FailureCause, IncompleteReason, Outcome, Phase, Protocol, Side,
 };
@@ -27,6 +27,9 @@ const MAX_ALERTS: usize = 16;
 
 /// Length of an alert in the clear; one of another length is encrypted, or its key change was not seen.
 const ALERT_LENGTH: u16 = 2;
+
+/// Bytes of a ChangeCipherSpec with its record header.
+const CHANGE_CIPHER_SPEC_LENGTH: usize = 6;
 
 /// Bytes kept of a ServerHello; the largest real ones are under 2 KB.
 const MAX_SERVER_HELLO: usize = 16 * 1024;
@@ -99,6 +102,8 @@ pub(super) struct Opening {
 pub(super) struct Retry {
     pub(super) request: ServerHello,
     pub(super) at: Timestamp,
+    /// Segments of the hello that answers it.
+    segments: u32,
 }
 
 /// The server's first flight: what it sends from its ServerHello on until the client answers.
@@ -140,13 +145,17 @@ pub(crate) struct Machine {
     unseen_hello: Option<IncompleteReason>,
     /// Reads the hello where it comes in the framing of SSL 2.0.
     ssl2_hello: Option<Ssl2HelloReader>,
+    /// Reads what answers such a hello.
+    ssl2_answer: Option<Ssl2AnswerReader>,
+    /// The version of a server that answered in SSL 2.0.
+    pub(super) ssl2_version: Option<ProtocolVersion>,
     client: Direction,
     server: Direction,
     /// One side closed the connection, and that settled what became of the attempt; it lasts until the other side
     /// has ended too, since the other side's answer may still come.
     closing: Option<Verdict>,
-    /// One side closed the connection.
-    half_closed: bool,
+    /// When one side closed the connection.
+    half_closed: Option<Timestamp>,
     /// An alert below fatal that nothing has followed yet.
     pending_warning: Option<Alert>,
     last_progress: Timestamp,
@@ -183,8 +192,10 @@ impl Machine {
             alerts: Vec::new(),
             unseen_hello: None,
             ssl2_hello: None,
+            ssl2_answer: None,
+            ssl2_version: None,
             closing: None,
-            half_closed: false,
+            half_closed: None,
             client: Direction::default(),
             server: Direction::default(),
             pending_warning: None,
@@ -231,9 +242,9 @@ impl Machine {
         self.opening.hello.as_ref().map(|hello| any_post_quantum(hello.key_share_groups()))
     }
 
-    /// Whether the hello took more than one segment.
-    pub(crate) const fn hello_is_large(&self) -> bool {
-        self.opening.segments > 1
+    /// Whether the hello, or after a retry the second one, took more than one segment.
+    pub(crate) fn hello_is_large(&self) -> bool {
+        self.retry.as_ref().map_or(self.opening.segments, |retry| retry.segments) > 1
     }
 
     /// The server's first flight, once the client has answered it and where no byte of it is missing.
@@ -245,6 +256,11 @@ impl Machine {
     /// First byte of the hello.
     pub(crate) const fn start(&self) -> Timestamp {
         self.opening.start
+    }
+
+    /// When one side closed the connection: nobody waited for the handshake any longer.
+    pub(crate) const fn half_closed(&self) -> Option<Timestamp> {
+        self.half_closed
     }
 
     /// When the handshake last went on.
@@ -302,6 +318,14 @@ impl Machine {
             self.opening.segments += 1;
             self.opening.latest = self.opening.latest.max(at);
         }
+        // A ChangeCipherSpec before the second hello (RFC 8446 appendix D.4) may have a segment of its own.
+        if from == Side::Client
+            && matches!(self.step, Step::SecondHello)
+            && bytes.len() > CHANGE_CIPHER_SPEC_LENGTH
+            && let Some(retry) = &mut self.retry
+        {
+            retry.segments += 1;
+        }
         self.count_flight(from, bytes.len());
         let waits_for_peer = matches!(&self.step, Step::Encrypted(state) if state.awaits_server());
         if from == Side::Server || !waits_for_peer {
@@ -309,6 +333,19 @@ impl Machine {
         }
         if from == Side::Client && self.ssl2_hello.is_some() {
             self.ssl2_hello_bytes(&mut bytes);
+        }
+        if from == Side::Server
+            && let Some(reader) = &mut self.ssl2_answer
+        {
+            match reader.push(bytes) {
+                Ssl2Answer::Open => return None,
+                Ssl2Answer::Version(version) => {
+                    self.ssl2_version = Some(version);
+                    // No more of SSL 2.0 is followed.
+                    return Some(Verdict::incomplete(at, IncompleteReason::Ambiguous));
+                }
+                Ssl2Answer::Other => self.ssl2_answer = None,
+            }
         }
         self.records(from, at, bytes)
     }
@@ -347,6 +384,7 @@ impl Machine {
         let hello = self.ssl2_hello.as_mut().and_then(|reader| reader.push(bytes));
         if let Some(hello) = hello {
             self.ssl2_hello = None;
+            self.ssl2_answer = Some(Ssl2AnswerReader::default());
             self.opening.hello = Some(hello);
             self.opening.records = 1;
             self.opening.complete_at = Some(self.opening.latest);
@@ -373,6 +411,9 @@ impl Machine {
         self.truncated |= truncated;
         self.first_flight.has_hole |= from == Side::Server && !self.first_flight.is_over;
         let opaque = self.is_opaque(from);
+        if from == Side::Server {
+            self.ssl2_answer = None;
+        }
         if let Some(decryption) = &mut self.decryption {
             decryption.hole(from);
         }
@@ -620,7 +661,7 @@ impl Machine {
                 return Some(self.malformed(Side::Server, at));
             }
             let at = self.server_hello_at.take().unwrap_or(at);
-            self.retry = Some(Retry { request: hello, at });
+            self.retry = Some(Retry { request: hello, at, segments: 0 });
             self.step = Step::SecondHello;
         } else if hello.version.is_tls_1_3() {
             // A retry refuses early data (RFC 8446 section 4.2.10).
@@ -732,17 +773,17 @@ impl Machine {
         }
         let may_complete = match &self.step {
             // A side that has sent its Finished may close, and the handshake may still complete.
-            Step::Legacy(legacy) => legacy.has_finished(from) && !self.half_closed,
+            Step::Legacy(legacy) => legacy.has_finished(from) && self.half_closed.is_none(),
             Step::Encrypted(encrypted) => {
-                encrypted.awaits_server() && from == Side::Client && !self.half_closed
+                encrypted.awaits_server() && from == Side::Client && self.half_closed.is_none()
             }
             Step::FirstHello | Step::Answer | Step::SecondHello | Step::FinalAnswer => false,
         };
         let verdict = self.ended(at, FailureCause::Closed, from, Evidence::Seen);
-        if self.half_closed {
+        if self.half_closed.is_some() {
             return Some(verdict);
         }
-        self.half_closed = true;
+        self.half_closed = Some(at);
         if !may_complete {
             self.closing = Some(verdict);
             if let Some(decryption) = &mut self.decryption {

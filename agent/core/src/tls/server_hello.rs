@@ -99,6 +99,49 @@ impl ServerHello {
     }
 }
 
+/// What the first bytes that answer a hello in the framing of SSL 2.0 are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ssl2Answer {
+    /// More are needed.
+    Open,
+    /// A SERVER-HELLO of this version.
+    Version(ProtocolVersion),
+    /// Something else: a TLS record, as of a server that knows better.
+    Other,
+}
+
+/// Reads the beginning of a server's answer in SSL 2.0 ("The SSL Protocol", Hickman 1995, sections 1.1 and 2.6): two bytes
+/// of length with the top bit set, the type, whether the session is known, the certificate's type, the version.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ssl2AnswerReader {
+    header: [u8; 7],
+    have: u8,
+}
+
+impl Ssl2AnswerReader {
+    /// Takes the server's next bytes. An answer that is [`Ssl2Answer::Other`] shows by its first byte unless it makes no
+    /// sense anyway, so that nothing of a record is lost.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Ssl2Answer {
+        for byte in bytes {
+            if let Some(slot) = self.header.get_mut(usize::from(self.have)) {
+                *slot = *byte;
+            }
+            self.have += 1;
+            let [length, _, kind, _, _, major, minor] = self.header;
+            match self.have {
+                1 if length & 0x80 == 0 => return Ssl2Answer::Other,
+                3 if kind != SSL2_SERVER_HELLO => return Ssl2Answer::Other,
+                7 => return Ssl2Answer::Version(ProtocolVersion(u16::from_be_bytes([major, minor]))),
+                _ => {}
+            }
+        }
+        Ssl2Answer::Open
+    }
+}
+
+/// Type of the SERVER-HELLO of SSL 2.0.
+const SSL2_SERVER_HELLO: u8 = 4;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +205,20 @@ mod tests {
         fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = ServerHello::parse(&bytes);
             let _ = ServerHello::parse_draft_retry(&bytes);
+        }
+    }
+
+    #[test]
+    fn an_answer_in_ssl_2_is_read_in_pieces_of_any_size() {
+        let answer = [0x83, 0x3a, 4, 0, 1, 0, 2, 3, 0x15];
+        for size in 1..=answer.len() {
+            let mut reader = Ssl2AnswerReader::default();
+            let read: Vec<_> = answer.chunks(size).map(|piece| reader.push(piece)).collect();
+            let version = read.into_iter().find(|read| *read != Ssl2Answer::Open);
+            assert_eq!(version, Some(Ssl2Answer::Version(ProtocolVersion(2))), "{size}");
+        }
+        for other in [&[22, 3, 1][..], &[21], &[0x80, 3, 0, 0, 1]] {
+            assert_eq!(Ssl2AnswerReader::default().push(other), Ssl2Answer::Other);
         }
     }
 }
