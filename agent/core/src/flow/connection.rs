@@ -116,7 +116,7 @@ pub(crate) struct Connection {
     path: Path,
     content: Content,
     /// A SYN for the same endpoints that nobody has answered yet.
-    rival: Option<Rival>,
+    rival: Option<Box<Rival>>,
     /// Messages of routers that a segment of an end was too large.
     too_big: PerEnd<u32>,
     /// What was around the first packet, if anything.
@@ -196,7 +196,7 @@ impl Connection {
 
     /// A request for TLS that the server declined, the first of the connection, once.
     pub(crate) fn take_refusal(&mut self) -> Option<Refusal> {
-        self.content.refusal.take()
+        self.content.refusal.take().map(|refusal| *refusal)
     }
 
     /// The side of the handshake that an end is, once there is an attempt.
@@ -285,10 +285,13 @@ impl Connection {
             if self.machine().is_none() {
                 return Some(rival);
             }
-            self.rival = Some(rival);
+            self.rival = Some(Box::new(rival));
         }
         let answer = segment.acknowledgment.filter(|_| segment.syn)?;
-        self.rival.filter(|rival| rival.from == from.peer() && rival.sequence.advanced(1) == answer)
+        self.rival
+            .as_deref()
+            .copied()
+            .filter(|rival| rival.from == from.peer() && rival.sequence.advanced(1) == answer)
     }
 
     /// Takes note of the SYN that opened this connection, where another segment is the first that it is given.
@@ -338,7 +341,7 @@ struct Content {
     known: Known,
     /// How one end ended the connection before anything was told of it.
     ended: Option<Early>,
-    refusal: Option<Refusal>,
+    refusal: Option<Box<Refusal>>,
     conclusion: Option<Conclusion>,
     /// Where the secrets of an attempt are looked for.
     key_log: Option<SharedKeyLog>,
@@ -377,7 +380,9 @@ impl Content {
     fn probe(&mut self, from: End, at: Timestamp, bytes: &[u8]) -> Option<Conclusion> {
         let Stage::Probing(probing) = &mut self.stage else { return None };
         let finding = probing.data(&self.known, from, at, bytes);
-        self.refusal = self.refusal.or_else(|| probing.take_refusal());
+        if self.refusal.is_none() {
+            self.refusal = probing.take_refusal().map(Box::new);
+        }
         let found = match finding {
             Finding::Open => return None,
             Finding::NotTls => return Some(Conclusion::NotTls),

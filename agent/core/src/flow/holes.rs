@@ -7,7 +7,7 @@ use super::sequence::Sequence;
 use std::time::Duration;
 
 /// Holes that are remembered per direction.
-const HOLES: usize = 4;
+const HOLES: usize = 3;
 
 /// A stretch that was passed over; empty where both ends are the same.
 #[derive(Clone, Copy, Debug, Default)]

@@ -9,7 +9,7 @@ use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
 /// Segments of a direction that are remembered.
-const KEPT: usize = 4;
+const KEPT: usize = 2;
 
 /// Shorter segments are not compared: a keepalive repeats one byte, and any byte will do.
 const LEAST: usize = 2;

@@ -63,8 +63,9 @@ struct Half {
     /// The highest number that the peer acknowledged.
     acknowledged: Option<Sequence>,
     holes: Holes,
-    /// Hashes of the last packets, over what their sender does not repeat.
-    prints: [u32; COPIES],
+    /// Hashes of the last packets, over what their sender does not repeat. Sixteen bits do: only a segment within what was
+    /// sent already can be a copy.
+    prints: [u16; COPIES],
     next_print: u8,
     retransmissions: u16,
     mss: Option<u16>,
@@ -76,7 +77,8 @@ impl Half {
     /// Whether the same packet was seen before; remembers this one.
     fn is_copy(&mut self, at: Timestamp, segment: &Segment<'_>) -> bool {
         let [print, earlier] = prints(at, segment);
-        let known = self.prints.iter().any(|known| *known == print || *known == earlier);
+        let was_sent = self.sent.is_some_and(|sent| end(segment).distance_from(sent) <= 0);
+        let known = was_sent && self.prints.iter().any(|known| *known == print || *known == earlier);
         if let Some(slot) = self.prints.get_mut(usize::from(self.next_print)) {
             *slot = print;
         }
@@ -298,7 +300,7 @@ fn microseconds(at: Timestamp) -> u32 {
 
 /// A hash over what the sender varies from packet to packet. Where there is no such thing it is over the time too, and
 /// the second is what a copy may have that came a little before.
-fn prints(at: Timestamp, segment: &Segment<'_>) -> [u32; 2] {
+fn prints(at: Timestamp, segment: &Segment<'_>) -> [u16; 2] {
     let timestamp = timestamp_value(segment.options);
     let flags = u32::from(segment.syn) | u32::from(segment.fin) << 1;
     let words = [
@@ -310,11 +312,17 @@ fn prints(at: Timestamp, segment: &Segment<'_>) -> [u32; 2] {
     ];
     let hash = words.into_iter().fold(0x811c_9dc5, mixed);
     if segment.identification != 0 || timestamp.is_some() {
-        return [hash; 2];
+        return [folded(hash); 2];
     }
     let period = at.as_nanos() / (COPY_WITHIN_MS * 1_000_000);
     #[expect(clippy::cast_possible_truncation, reason = "periods whose lower halves agree lie months apart")]
-    [period, period.wrapping_sub(1)].map(|period| mixed(hash, period as u32))
+    [period, period.wrapping_sub(1)].map(|period| folded(mixed(hash, period as u32)))
+}
+
+/// The upper half, which every word has gone into.
+const fn folded(hash: u32) -> u16 {
+    let [high, low, ..] = hash.to_be_bytes();
+    u16::from_be_bytes([high, low])
 }
 
 /// One round of a multiplicative hash; nobody gains by making two of their own packets alike.

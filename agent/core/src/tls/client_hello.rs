@@ -139,6 +139,12 @@ impl HelloReader {
         }
     }
 
+    /// The same that also keeps the client's random, which only a key log asks for.
+    pub(crate) fn with_random(mut self, wanted: bool) -> Self {
+        self.kept.random_length = if wanted { 32 } else { 0 };
+        self
+    }
+
     /// Takes the next bytes of the body.
     pub(crate) fn push(&mut self, mut input: &[u8]) {
         while !input.is_empty() {
@@ -197,7 +203,8 @@ impl HelloReader {
         match step {
             Step::Version => {
                 self.kept.legacy_version = ProtocolVersion(first);
-                Step::Run { left: 32, keep: true, next: After::SessionIdLength }
+                let keep = self.kept.random_length > 0;
+                Step::Run { left: 32, keep, next: After::SessionIdLength }
             }
             Step::SessionIdLength if a <= 32 => {
                 self.kept.session_id_length = a;
@@ -294,11 +301,13 @@ impl HelloReader {
 /// A ClientHello without its key material.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClientHello {
-    /// Random (32 bytes), session id, cipher suites, then per extension its type, the length of what was kept of it,
+    /// Random (32 bytes, where it is wanted), session id, cipher suites, then per extension its type, the length of what was kept of it,
     /// and that.
     bytes: Vec<u8>,
     length: u32,
     legacy_version: ProtocolVersion,
+    /// 32 where the random is kept, else 0.
+    random_length: u8,
     session_id_length: u8,
     /// Bytes of the cipher suites; `None` where they were too many to be kept, or not reached.
     suites_length: Option<u16>,
@@ -314,6 +323,7 @@ impl ClientHello {
             bytes: Vec::new(),
             length,
             legacy_version: ProtocolVersion(0),
+            random_length: 0,
             session_id_length: 0,
             suites_length: None,
             is_cut: false,
@@ -330,9 +340,9 @@ impl ClientHello {
         self.bytes.capacity()
     }
 
-    /// The client's random.
+    /// The client's random, where it was kept.
     pub(crate) fn random(&self) -> Option<[u8; RANDOM_LENGTH]> {
-        self.bytes.first_chunk().copied()
+        self.bytes.first_chunk().copied().filter(|_| self.random_length > 0)
     }
 
     /// Whether parts of the hello were too large to be kept.
@@ -346,8 +356,8 @@ impl ClientHello {
     }
 
     pub(crate) fn session_id(&self) -> &[u8] {
-        let end = RANDOM_LENGTH + usize::from(self.session_id_length);
-        self.bytes.get(RANDOM_LENGTH..end).unwrap_or_default()
+        let from = usize::from(self.random_length);
+        self.bytes.get(from..self.suites_start()).unwrap_or_default()
     }
 
     /// Whether its lengths fit each other.
@@ -362,7 +372,7 @@ impl ClientHello {
     }
 
     fn suites_start(&self) -> usize {
-        RANDOM_LENGTH + usize::from(self.session_id_length)
+        usize::from(self.random_length) + usize::from(self.session_id_length)
     }
 
     /// Cipher suites, GREASE removed; `None` where they were too many to be kept, or came in the framing of SSL 2.0.

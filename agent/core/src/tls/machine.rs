@@ -136,7 +136,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(super) opening: Opening,
-    pub(super) retry: Option<Retry>,
+    pub(super) retry: Option<Box<Retry>>,
     pub(super) step: Step,
     pub(super) server_hello_at: Option<Timestamp>,
     first_flight: FirstFlight,
@@ -573,7 +573,8 @@ impl Machine {
         };
         match (&mut self.step, from, header.kind) {
             (Step::FirstHello, Side::Client, MessageType::CLIENT_HELLO) => {
-                Body::Hello(Box::new(HelloReader::new(header.length)))
+                let wants_random = self.key_log.is_some();
+                Body::Hello(Box::new(HelloReader::new(header.length).with_random(wants_random)))
             }
             (
                 Step::FirstHello | Step::Answer | Step::SecondHello | Step::FinalAnswer,
@@ -661,7 +662,7 @@ impl Machine {
                 return Some(self.malformed(Side::Server, at));
             }
             let at = self.server_hello_at.take().unwrap_or(at);
-            self.retry = Some(Retry { request: hello, at, segments: 0 });
+            self.retry = Some(Box::new(Retry { request: hello, at, segments: 0 }));
             self.step = Step::SecondHello;
         } else if hello.version.is_tls_1_3() {
             // A retry refuses early data (RFC 8446 section 4.2.10).

@@ -122,7 +122,7 @@ pub(super) struct Probing {
     spoken_segments: u16,
     /// What the connection has come through, while what follows is open.
     after: Option<UpgradedFrom>,
-    refusal: Option<Refusal>,
+    refusal: Option<Box<Refusal>>,
     /// A refusal was told; further ones add nothing.
     refused: bool,
     /// Bytes that were sent and are not in the capture.
@@ -137,7 +137,7 @@ impl Probing {
 
     /// A refusal that was not taken yet.
     pub(super) fn take_refusal(&mut self) -> Option<Refusal> {
-        self.refusal.take()
+        self.refusal.take().map(|refusal| *refusal)
     }
 
     /// Whether the next bytes may begin a hello: nothing was said, or TLS was agreed upon.

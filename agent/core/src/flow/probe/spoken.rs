@@ -190,7 +190,8 @@ impl Probing {
                 if let Some(protocol) = protocol
                     && !std::mem::replace(&mut self.refused, true)
                 {
-                    self.refusal = Some(Refusal { client: talk.client, protocol, start: talk.asked_at, at });
+                    let refusal = Refusal { client: talk.client, protocol, start: talk.asked_at, at };
+                    self.refusal = Some(Box::new(refusal));
                 }
             }
             Some(News::Lost) => {
