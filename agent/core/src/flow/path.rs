@@ -26,7 +26,7 @@ const OVERTAKEN_WITHIN: Duration = Duration::from_millis(3);
 
 /// Packets that are remembered. The kernel shows a burst on one interface before it shows it on the next,
 /// so that the copies follow in a row.
-const COPIES: usize = 16;
+const COPIES: usize = 12;
 
 /// How far a segment may lie from what its sender sent last; beyond it, it belongs to another connection.
 const REACH: u32 = 1 << 24;
