@@ -69,7 +69,7 @@ impl RoundTrip {
 #[derive(Debug)]
 enum Stage {
     /// What the connection carries is open.
-    Probing(Probing),
+    Probing(Box<Probing>),
     /// A TLS handshake.
     Following(Attempt),
 }
@@ -140,7 +140,7 @@ impl Connection {
             round_trip: RoundTrip::default(),
             path: Path::default(),
             content: Content {
-                stage: Stage::Probing(Probing::default()),
+                stage: Stage::Probing(Box::default()),
                 known: Known::default(),
                 ended: None,
                 refusal: None,
@@ -161,7 +161,7 @@ impl Connection {
     /// Memory that this connection takes.
     pub(crate) fn bytes(&self) -> usize {
         let stage = match &self.content.stage {
-            Stage::Probing(probing) => probing.heap_bytes(),
+            Stage::Probing(probing) => size_of::<Probing>() + probing.heap_bytes(),
             Stage::Following(attempt) => attempt.heap_bytes(),
         };
         let tunnel = self.tunnel.as_ref().map_or(0, |_| size_of::<Encapsulation>());

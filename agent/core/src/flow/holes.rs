@@ -124,8 +124,8 @@ mod tests {
 
     #[test]
     fn the_last_hole_is_the_one_that_grows() {
-        let mut holes = with(&[(0, 100), (200, 300), (400, 500), (600, 700)]);
-        fill(&mut holes, 0, 100);
+        let mut holes = with(&[(200, 300), (400, 500), (600, 700)]);
+        fill(&mut holes, 200, 300);
         holes.open(Sequence(800), Sequence(900), 7);
         holes.open(Sequence(1000), Sequence(1100), 9);
         assert_eq!(holes.fill(Sequence(1000), Sequence(1100), 10), Some(Duration::from_micros(3)));

@@ -24,7 +24,7 @@ const COPY_WITHIN_MS: u64 = 5;
 /// How late a segment may come that was overtaken, where the round trip is not known; later it was sent again.
 const OVERTAKEN_WITHIN: Duration = Duration::from_millis(3);
 
-/// Packets that are remembered per direction. The kernel shows a burst on one interface before it shows it on the next,
+/// Packets that are remembered. The kernel shows a burst on one interface before it shows it on the next,
 /// so that the copies follow in a row.
 const COPIES: usize = 16;
 
@@ -63,29 +63,34 @@ struct Half {
     /// The highest number that the peer acknowledged.
     acknowledged: Option<Sequence>,
     holes: Holes,
-    /// Hashes of the last packets, over what their sender does not repeat. Sixteen bits do: only a segment within what was
-    /// sent already can be a copy.
-    prints: [u16; COPIES],
-    next_print: u8,
     retransmissions: u16,
     mss: Option<u16>,
     /// It handed its network card more at once than fits into a segment.
     sent_large: bool,
 }
 
-impl Half {
+/// Hashes of the last packets, over what their sender does not repeat. Sixteen bits do, since only a segment within what
+/// was sent already can be a copy.
+#[derive(Clone, Copy, Debug, Default)]
+struct Prints {
+    last: [u16; COPIES],
+    next: u8,
+}
+
+impl Prints {
     /// Whether the same packet was seen before; remembers this one.
     fn is_copy(&mut self, at: Timestamp, segment: &Segment<'_>) -> bool {
         let [print, earlier] = prints(at, segment);
-        let was_sent = self.sent.is_some_and(|sent| end(segment).distance_from(sent) <= 0);
-        let known = was_sent && self.prints.iter().any(|known| *known == print || *known == earlier);
-        if let Some(slot) = self.prints.get_mut(usize::from(self.next_print)) {
+        let known = self.last.iter().any(|known| *known == print || *known == earlier);
+        if let Some(slot) = self.last.get_mut(usize::from(self.next)) {
             *slot = print;
         }
-        self.next_print = (self.next_print + 1) % COPIES as u8;
+        self.next = (self.next + 1) % COPIES as u8;
         known
     }
+}
 
+impl Half {
     /// Whether a segment belongs to the connection that is counted here. Anyone may send one that does not, and a server
     /// may answer a SYN twice with different numbers: what the peer acknowledges tells which of them stand.
     fn concerns(&mut self, segment: &Segment<'_>) -> bool {
@@ -148,6 +153,7 @@ impl Half {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Path {
     halves: PerEnd<Half>,
+    prints: Prints,
     counts: PathCounts,
 }
 
@@ -173,7 +179,8 @@ impl Path {
         if length == 0 || segment.rst || !half.concerns(segment) {
             return Kind::New;
         }
-        if half.is_copy(at, segment) {
+        let was_sent = half.sent.is_some_and(|sent| end(segment).distance_from(sent) <= 0);
+        if self.prints.is_copy(at, segment) && was_sent {
             self.counts.duplicates = self.counts.duplicates.saturating_add(1);
             return Kind::Duplicate;
         }
@@ -307,7 +314,7 @@ fn prints(at: Timestamp, segment: &Segment<'_>) -> [u16; 2] {
         segment.sequence.0,
         segment.acknowledgment.map_or(0, |number| number.0),
         u32::try_from(segment.payload_length).unwrap_or(u32::MAX) << 2 | flags,
-        u32::from(segment.identification),
+        u32::from(segment.identification) << 16 | u32::from(segment.source_port),
         timestamp.unwrap_or_default(),
     ];
     let hash = words.into_iter().fold(0x811c_9dc5, mixed);

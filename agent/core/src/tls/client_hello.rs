@@ -8,6 +8,9 @@
 
 use crate::iana::{CipherSuite, Group, ProtocolVersion, SignatureScheme, is_grease};
 
+/// Room that is made at once for what is kept; a hello of today's clients takes some three steps.
+const ROOM_STEP: usize = 112;
+
 /// Bytes kept of one hello; extension bodies beyond it are dropped and the hello is marked as cut.
 const MAX_KEPT: usize = 8 * 1024;
 
@@ -287,6 +290,11 @@ impl HelloReader {
     }
 
     fn store(&mut self, bytes: &[u8]) {
+        let kept = &mut self.kept.bytes;
+        if kept.capacity() - kept.len() < bytes.len() {
+            // Doubling would take up to twice what a half-sent hello needs.
+            kept.reserve_exact(bytes.len().max(ROOM_STEP));
+        }
         self.kept.bytes.extend_from_slice(bytes);
     }
 

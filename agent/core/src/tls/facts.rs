@@ -118,6 +118,7 @@ impl Machine {
         let opening = &self.opening;
         let hello = opening.hello.as_ref();
         let negotiated = Negotiated::of(&self.step);
+        let ssl2_version = self.ssl2_version();
         let retry = self.retry.as_ref();
         let answer = negotiated.hello.or(retry.map(|retry| &retry.request));
         let chosen_at = negotiated.hello.and(self.server_hello_at);
@@ -136,7 +137,7 @@ impl Machine {
             server_name: hello.and_then(ClientHello::server_name),
             client_hello: self.hello_facts(hashes),
             hello_retry: retry.map(|retry| HelloRetry { group: retry.request.group }),
-            version: answer.map(|answer| answer.version).or(self.ssl2_version),
+            version: answer.map(|answer| answer.version).or(ssl2_version),
             cipher_suite: negotiated.hello.and_then(|hello| hello.cipher_suite),
             alpn: negotiated.hello.and_then(|hello| hello.alpn.clone()).or(revealed.alpn),
             group: negotiated.group,

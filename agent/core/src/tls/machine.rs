@@ -132,6 +132,16 @@ pub(super) enum Step {
     Encrypted(Box<Encrypted>),
 }
 
+/// What stands in the framing of SSL 2.0.
+#[derive(Debug)]
+enum Ssl2 {
+    Hello(Ssl2HelloReader),
+    /// What answers such a hello.
+    Answer(Ssl2AnswerReader),
+    /// The version of a server that answered in SSL 2.0.
+    Version(ProtocolVersion),
+}
+
 /// Follows one attempt.
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -143,12 +153,8 @@ pub(crate) struct Machine {
     pub(super) alerts: Vec<Alert>,
     /// Set when the hello was not seen: why not.
     unseen_hello: Option<IncompleteReason>,
-    /// Reads the hello where it comes in the framing of SSL 2.0.
-    ssl2_hello: Option<Ssl2HelloReader>,
-    /// Reads what answers such a hello.
-    ssl2_answer: Option<Ssl2AnswerReader>,
-    /// The version of a server that answered in SSL 2.0.
-    pub(super) ssl2_version: Option<ProtocolVersion>,
+    /// What is read in the framing of SSL 2.0.
+    ssl2: Option<Ssl2>,
     client: Direction,
     server: Direction,
     /// One side closed the connection, and that settled what became of the attempt; it lasts until the other side
@@ -191,9 +197,7 @@ impl Machine {
             first_flight: FirstFlight::default(),
             alerts: Vec::new(),
             unseen_hello: None,
-            ssl2_hello: None,
-            ssl2_answer: None,
-            ssl2_version: None,
+            ssl2: None,
             closing: None,
             half_closed: None,
             client: Direction::default(),
@@ -222,8 +226,8 @@ impl Machine {
 
     /// A machine for an attempt whose hello comes in the framing of SSL 2.0.
     pub(crate) fn for_ssl2_hello(start: Timestamp, server_start_is_known: bool) -> Self {
-        let ssl2_hello = Some(Ssl2HelloReader::default());
-        Self { ssl2_hello, ..Self::new(start, server_start_is_known) }
+        let ssl2 = Some(Ssl2::Hello(Ssl2HelloReader::default()));
+        Self { ssl2, ..Self::new(start, server_start_is_known) }
     }
 
     /// Counts further segments that brought bytes of the hello.
@@ -256,6 +260,14 @@ impl Machine {
     /// First byte of the hello.
     pub(crate) const fn start(&self) -> Timestamp {
         self.opening.start
+    }
+
+    /// The version of a server that answered in SSL 2.0.
+    pub(super) const fn ssl2_version(&self) -> Option<ProtocolVersion> {
+        match self.ssl2 {
+            Some(Ssl2::Version(version)) => Some(version),
+            _ => None,
+        }
     }
 
     /// When one side closed the connection: nobody waited for the handshake any longer.
@@ -331,20 +343,20 @@ impl Machine {
         if from == Side::Server || !waits_for_peer {
             self.last_progress = at;
         }
-        if from == Side::Client && self.ssl2_hello.is_some() {
+        if from == Side::Client && matches!(self.ssl2, Some(Ssl2::Hello(_))) {
             self.ssl2_hello_bytes(&mut bytes);
         }
         if from == Side::Server
-            && let Some(reader) = &mut self.ssl2_answer
+            && let Some(Ssl2::Answer(reader)) = &mut self.ssl2
         {
             match reader.push(bytes) {
                 Ssl2Answer::Open => return None,
                 Ssl2Answer::Version(version) => {
-                    self.ssl2_version = Some(version);
+                    self.ssl2 = Some(Ssl2::Version(version));
                     // No more of SSL 2.0 is followed.
                     return Some(Verdict::incomplete(at, IncompleteReason::Ambiguous));
                 }
-                Ssl2Answer::Other => self.ssl2_answer = None,
+                Ssl2Answer::Other => self.ssl2 = None,
             }
         }
         self.records(from, at, bytes)
@@ -381,10 +393,9 @@ impl Machine {
     }
 
     fn ssl2_hello_bytes(&mut self, bytes: &mut &[u8]) {
-        let hello = self.ssl2_hello.as_mut().and_then(|reader| reader.push(bytes));
-        if let Some(hello) = hello {
-            self.ssl2_hello = None;
-            self.ssl2_answer = Some(Ssl2AnswerReader::default());
+        let Some(Ssl2::Hello(reader)) = &mut self.ssl2 else { return };
+        if let Some(hello) = reader.push(bytes) {
+            self.ssl2 = Some(Ssl2::Answer(Ssl2AnswerReader::default()));
             self.opening.hello = Some(hello);
             self.opening.records = 1;
             self.opening.complete_at = Some(self.opening.latest);
@@ -411,8 +422,8 @@ impl Machine {
         self.truncated |= truncated;
         self.first_flight.has_hole |= from == Side::Server && !self.first_flight.is_over;
         let opaque = self.is_opaque(from);
-        if from == Side::Server {
-            self.ssl2_answer = None;
+        if from == Side::Server && matches!(self.ssl2, Some(Ssl2::Answer(_))) {
+            self.ssl2 = None;
         }
         if let Some(decryption) = &mut self.decryption {
             decryption.hole(from);
@@ -445,7 +456,7 @@ impl Machine {
         direction.blind |= !within_message;
         if from == Side::Client && hello_begun && !(truncated && within_message) {
             // It will never be whole; the server's answer may still come. One that was only cut goes on to its end.
-            self.ssl2_hello = None;
+            self.ssl2 = None;
             self.step = Step::Answer;
         }
     }
