@@ -62,6 +62,8 @@ pub struct ChainKind {
     pub key: Cow<'static, str>,
     /// What the sizes rest on.
     pub evidence: Evidence,
+    /// The certificates may have been compressed (RFC 8879): then they were larger than these sizes.
+    pub may_be_compressed: bool,
 }
 
 /// The details of a capture.
@@ -101,9 +103,10 @@ impl Details {
             trouble.events += u64::from(count);
         }
         if let Some(chain) = &seen.certificates {
-            let kind = ChainKind { key: key_of(seen, chain), evidence: chain.evidence };
-            let other = || ChainKind { key: OTHER.into(), evidence: chain.evidence };
-            let kind = bounded(&self.chains, kind, other);
+            let may_be_compressed = chain.compressed.is_none();
+            let kind = ChainKind { key: key_of(seen, chain), evidence: chain.evidence, may_be_compressed };
+            let other = || ChainKind { key: OTHER.into(), ..kind.clone() };
+            let kind = bounded(&self.chains, kind.clone(), other);
             self.chains.entry(kind).or_default().add(chain);
         }
     }

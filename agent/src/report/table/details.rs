@@ -2,7 +2,8 @@
 
 use super::{printable, right, table, write};
 use comfy_table::Cell;
-use pqscope_agent_core::summary::Details;
+use pqscope_agent_core::observation::Evidence;
+use pqscope_agent_core::summary::{ChainKind, Details};
 use std::io::{self, Write};
 
 /// Why completed handshakes are not post-quantum, and how many of them are fallbacks.
@@ -88,7 +89,7 @@ pub(super) fn certificates(out: &mut impl Write, details: &Details) -> io::Resul
         let median = chains.median().map_or_else(|| "-".to_owned(), |median| format!("{median:.0}"));
         lines.add_row([
             Cell::new(printable(&kind.key)),
-            Cell::new(kind.evidence.as_str()),
+            Cell::new(evidence(kind)),
             right(&chains.handshakes.to_string()),
             bytes(chains.low),
             right(&median),
@@ -98,11 +99,17 @@ pub(super) fn certificates(out: &mut impl Write, details: &Details) -> io::Resul
     write(out, &lines)
 }
 
+fn evidence(kind: &ChainKind) -> &'static str {
+    match kind.evidence {
+        Evidence::Inferred if kind.may_be_compressed => "inferred, if not compressed",
+        evidence => evidence.as_str(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pqscope_agent_core::observation::Evidence;
-    use pqscope_agent_core::summary::{ChainKind, Trouble};
+    use pqscope_agent_core::summary::Trouble;
 
     fn shown(details: &Details) -> String {
         let mut out = Vec::new();
@@ -128,7 +135,7 @@ mod tests {
         details.path.insert("over_initial_window", Trouble { attempts: 1, events: 1 });
         details.by_tunnel.insert("vlan vxlan".to_owned(), 5);
         details.by_upgrade.insert("smtp", 6);
-        let kind = ChainKind { key: "rsa".into(), evidence: Evidence::Inferred };
+        let kind = ChainKind { key: "rsa".into(), evidence: Evidence::Inferred, may_be_compressed: true };
         let chains = details.chains.entry(kind).or_default();
         (chains.handshakes, chains.low, chains.high) = (7, Some(900), Some(940));
         let text = shown(&details);
@@ -140,7 +147,7 @@ mod tests {
             "server's flight over ten segments 1 -",
             "vlan vxlan 5",
             "smtp 6",
-            "rsa inferred 7 900 - 940",
+            "rsa inferred, if not compressed 7 900 - 940",
         ] {
             assert!(text.lines().any(|shown| shown == line), "`{line}` is missing in\n{text}");
         }

@@ -1,7 +1,7 @@
 //! Handshake messages that TLS 1.3 sends encrypted, once their bytes are known.
 
 use crate::iana::SignatureScheme;
-use crate::observation::{Certificates, Evidence, SignatureFacts, SignatureFamily};
+use crate::observation::{Certificates, Evidence, SignatureFacts};
 use crate::tls::client_hello::{AlpnNames, Extensions, extension};
 use crate::x509::leaf_facts;
 use flate2::read::ZlibDecoder;
@@ -118,23 +118,6 @@ pub(super) fn signature(body: &[u8]) -> Option<SignatureFacts> {
     Some(SignatureFacts { scheme, length: u16::from_be_bytes([high, low]) })
 }
 
-/// The kind of signature that a scheme makes (IANA "TLS SignatureScheme").
-pub(super) const fn family(scheme: SignatureScheme) -> SignatureFamily {
-    match scheme.0 {
-        0x0201 | 0x0401 | 0x0501 | 0x0601 | 0x0804..=0x0806 | 0x0809..=0x080b => SignatureFamily::Rsa,
-        0x0403 => SignatureFamily::EcdsaP256,
-        0x0503 => SignatureFamily::EcdsaP384,
-        0x0603 => SignatureFamily::EcdsaP521,
-        0x0807 => SignatureFamily::Ed25519,
-        0x0808 => SignatureFamily::Ed448,
-        0x0904 => SignatureFamily::MlDsa44,
-        0x0905 => SignatureFamily::MlDsa65,
-        0x0906 => SignatureFamily::MlDsa87,
-        0x0911..=0x091c => SignatureFamily::SlhDsa,
-        _ => SignatureFamily::Unknown,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,16 +185,6 @@ mod tests {
         let body = [&[0, 14, 0, 0, 0, 1, 7][..], &alpn].concat();
         assert_eq!(selected_protocol(&body), Some("h2".to_owned()));
         assert_eq!(selected_protocol(&[0, 0]), None);
-    }
-
-    #[test]
-    fn schemes_have_a_family() {
-        let family = |number| family(SignatureScheme(number));
-        assert_eq!(family(0x0804), SignatureFamily::Rsa);
-        assert_eq!(family(0x0403), SignatureFamily::EcdsaP256);
-        assert_eq!(family(0x0905), SignatureFamily::MlDsa65);
-        assert_eq!(family(0xfe00), SignatureFamily::Unknown);
-        assert_eq!(signature(&[8, 4, 1, 0, 7]).map(|facts| facts.length), Some(256));
     }
 
     proptest! {

@@ -11,6 +11,7 @@ mod keys;
 mod message;
 
 use super::encrypted::Judgement;
+use super::inference::family_of;
 use super::verdict::Verdict;
 use crate::iana::{CipherSuite, ProtocolVersion};
 use crate::observation::{
@@ -186,7 +187,7 @@ impl Decryption {
         let mut alerts = server.alerts;
         alerts.extend(client.alerts);
         let certificate_verify = server.signature.map(|signature| CertificateVerify {
-            family: message::family(signature.scheme),
+            family: family_of(signature.scheme),
             evidence: Evidence::Decrypted,
         });
         let decrypted = Decrypted {

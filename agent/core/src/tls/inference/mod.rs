@@ -312,7 +312,7 @@ impl FromIterator<SignatureScheme> for Families {
 
 /// The family of a scheme by the length of its signatures: curves of one size are one family here, and the numbers that
 /// drafts use for SLH-DSA count.
-fn family_of(scheme: SignatureScheme) -> SignatureFamily {
+pub(super) fn family_of(scheme: SignatureScheme) -> SignatureFamily {
     match scheme.0 {
         // The Brainpool schemes of RFC 8734, and SM2 (RFC 8998).
         0x081a | 0x0708 => SignatureFamily::EcdsaP256,
