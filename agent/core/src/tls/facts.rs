@@ -8,8 +8,8 @@ use super::machine::{Machine, Step};
 use super::server_hello::ServerHello;
 use crate::iana::{CipherSuite, Group, KeyExchangeClass, ProtocolVersion};
 use crate::observation::{
-    Alert, CertificateVerify, Certificates, ClientHelloFacts, Decrypted, HelloRetry, KeyExchange, Protocol,
-    ServerFlight,
+    Alert, CertificateVerify, CertificateWishes, Certificates, ClientHelloFacts, Decrypted, HelloRetry,
+    KeyExchange, Protocol, ServerFlight,
 };
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -203,6 +203,11 @@ impl Machine {
             early_data: Some(hello.offers_early_data()),
             ech: Some(hello.has_ech()),
             ja4: ja4::fingerprint(hello, Protocol::Tls),
+            wishes: Some(CertificateWishes {
+                ocsp: hello.offers_ocsp(),
+                timestamps: hello.offers_timestamps(),
+                compression: hello.offers_certificate_compression(),
+            }),
         }
     }
 }
