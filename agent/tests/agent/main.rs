@@ -10,6 +10,7 @@
 mod captures;
 mod damage;
 mod formats;
+mod inventory;
 mod key_log;
 #[cfg(target_os = "linux")]
 mod memory;

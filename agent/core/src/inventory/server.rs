@@ -137,13 +137,20 @@ impl Server {
         }
     }
 
-    /// The family and the bounds of the chain that a handshake of this server showed, from all that are like it.
+    /// The family and the bounds of the chain that a handshake of this server showed, from all that are like it. What the
+    /// handshake by itself says is never widened.
     pub(super) fn pooled(&self, seen: &Observation) -> (Option<SignatureFamily>, Option<(u64, u64)>) {
-        match (self.chains.of(seen), self.sums.of(seen)) {
+        let (family, pooled) = match (self.chains.of(seen), self.sums.of(seen)) {
             (Some(facts), _) => (None, facts.bounds),
             (None, Some(pooled)) => (only(&pooled.families), pooled.bounds),
             (None, None) => (None, None),
-        }
+        };
+        let own = seen.certificates.as_ref().and_then(|chain| chain.low.zip(chain.high));
+        let bounds = match (pooled, own) {
+            (Some((low, high)), Some((least, most))) => Some((low.max(least), high.min(most))),
+            (pooled, _) => pooled,
+        };
+        (family, bounds.filter(|(low, high)| low <= high))
     }
 
     fn chain_rows(&self) -> Vec<ChainRow> {

@@ -205,6 +205,17 @@ pub(super) fn client(flight: Flight<'_>) -> Option<Certificates> {
     separate::client(&plaintexts, flight.sizes.finished())
 }
 
+/// What a record says of the flight that it lists, for the tests of other rooms. No client certificate was asked for.
+#[cfg(test)]
+pub(crate) fn by_itself(
+    seen: &crate::observation::Observation,
+) -> (Option<Certificates>, Option<CertificateVerify>) {
+    let records = seen.server_flight.as_ref().map_or(&[][..], |flight| &flight.records);
+    let flight = Flight { records, is_whole: true, sizes: SuiteSizes::of(seen.cipher_suite) };
+    let inferred = server(flight, &Offer::of_facts(&seen.client_hello), Some(false));
+    (inferred.certificates, inferred.verify)
+}
+
 const fn verify(family: SignatureFamily) -> CertificateVerify {
     CertificateVerify { family, evidence: Evidence::Inferred }
 }
