@@ -60,9 +60,10 @@ impl Default for Inventory {
 }
 
 impl Inventory {
-    /// An inventory of at most so many servers.
+    /// An inventory of at most so many servers, and as many leaf certificates. A server takes about 3 KiB, and 17 KiB at
+    /// the most.
     pub fn bounded(servers: usize) -> Self {
-        Self { room_for_servers: servers, ..Self::default() }
+        Self { room_for_servers: servers, room_for_leaves: servers, ..Self::default() }
     }
 
     /// Adds a handshake to its server's entry.

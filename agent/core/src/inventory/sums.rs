@@ -189,24 +189,14 @@ impl Sums {
     }
 
     fn judge(&self, kind: &Kind, cluster: &[(u32, Seen)]) -> Option<Pooled> {
-        let (least, most) = (cluster.first()?.0, cluster.last()?.0);
         let extensions = self.extensions(kind);
         let pattern = if kind.is_full { Pattern::Open } else { Pattern::of(cluster, self.padding.may_be()) };
-        let together = |pattern: Pattern| -> Vec<_> {
-            let fits = chains(least..=most, &extensions, &kind.offer);
-            fits.filter(|chain| pattern.allows(chain.family)).collect()
-        };
-        let apart = || -> Vec<_> {
-            let sums = cluster.iter().map(|(sum, _)| *sum);
-            sums.flat_map(|sum| chains(sum..=sum, &extensions, &kind.offer)).collect()
-        };
-        let mut fits = match pattern {
-            Pattern::Open => apart(),
-            pattern => together(pattern),
-        };
-        if fits.is_empty() {
-            // The client takes no such signature: what seemed a law is none.
-            fits = apart();
+        // Each sum by itself: a certificate renewed by one of nearly the same size may be among them.
+        let mut fits: Vec<_> =
+            cluster.iter().flat_map(|(sum, _)| chains(*sum, &extensions, &kind.offer)).collect();
+        if fits.iter().any(|chain| pattern.allows(chain.family)) {
+            // Otherwise the client takes no such signature, and what seemed a law is none.
+            fits.retain(|chain| pattern.allows(chain.family));
         }
         let low = fits.iter().map(|chain| chain.low).min()?;
         let high = fits.iter().map(|chain| chain.high).max()?;

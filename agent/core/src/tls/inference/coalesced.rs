@@ -35,7 +35,7 @@ pub(super) fn server(plaintexts: &[u32], finished: u32, offer: &Offer) -> Option
     let sum = plaintexts.iter().sum::<u32>().checked_sub(finished)?;
     let mut bounds: Option<(u32, u32)> = None;
     let mut families = Vec::new();
-    for chain in chains(sum..=sum, &offer.extensions(), offer) {
+    for chain in chains(sum, &offer.extensions(), offer) {
         families.push(chain.family);
         bounds =
             Some(bounds.map_or((chain.low, chain.high), |(least, most)| {
@@ -74,11 +74,10 @@ pub(crate) fn tells_nothing(low: u32, high: u32) -> bool {
     high - low > MOST_WIDTH.max(high / 2)
 }
 
-/// The chains that explain flights which differ by nothing but their signatures. `sums` are the least and the greatest
-/// sum of their messages without the Finished, `extensions` what their EncryptedExtensions weigh. A family whose
-/// signatures have several lengths has a chain for each.
+/// The chains that explain a flight whose messages without the Finished weigh `sum`, and its EncryptedExtensions
+/// `extensions`. A family whose signatures have several lengths has a chain for each.
 pub(crate) fn chains(
-    sums: RangeInclusive<u32>,
+    sum: u32,
     extensions: &RangeInclusive<u32>,
     offer: &Offer,
 ) -> impl Iterator<Item = Chain> {
@@ -87,14 +86,11 @@ pub(crate) fn chains(
     let signatures =
         families.flat_map(|(family, lengths)| lengths.iter().map(move |length| (family, length)));
     signatures.filter_map(move |(family, length)| {
-        if sums.end() - sums.start() > length.end() - length.start() {
-            return None;
-        }
         let signature = Signature { family, length: *length.start() };
         // Of all messages but the Finished, the Certificate's body is what is left.
         let others = MESSAGE_HEADER + VERIFY_OVERHEAD;
-        let most = sums.start().checked_sub(others + least_extensions + length.start())?;
-        let least = sums.end().saturating_sub(others + most_extensions + length.end());
+        let most = sum.checked_sub(others + least_extensions + length.start())?;
+        let least = sum.saturating_sub(others + most_extensions + length.end());
         let (_, high) = chain_bounds(most, offer, signature);
         let least_leaf = least_leaf(signature);
         if high < least_leaf || most < LIST_OVERHEAD + ENTRY_OVERHEAD {
