@@ -11,7 +11,7 @@
 use super::pattern::{Pattern, Seen};
 use crate::observation::{Evidence, KeyExchange, Observation, SignatureFamily};
 use crate::tls::inference::{
-    Offer, chains, extensions_alone, last_plaintext, sum_before_finished, tells_nothing,
+    LEAST_STAPLED, Offer, chains, extensions_alone, last_plaintext, sum_before_finished, tells_nothing,
 };
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -191,9 +191,10 @@ impl Sums {
     fn judge(&self, kind: &Kind, cluster: &[(u32, Seen)]) -> Option<Pooled> {
         let extensions = self.extensions(kind);
         let pattern = if kind.is_full { Pattern::Open } else { Pattern::of(cluster, self.padding.may_be()) };
+        let offer = if self.is_unstapled(kind) { kind.offer.without_staple() } else { kind.offer.clone() };
         // Each sum by itself: a certificate renewed by one of nearly the same size may be among them.
         let mut fits: Vec<_> =
-            cluster.iter().flat_map(|(sum, _)| chains(*sum, &extensions, &kind.offer)).collect();
+            cluster.iter().flat_map(|(sum, _)| chains(*sum, &extensions, &offer)).collect();
         if fits.iter().any(|chain| pattern.allows(chain.family)) {
             // Otherwise the client takes no such signature, and what seemed a law is none.
             fits.retain(|chain| pattern.allows(chain.family));
@@ -207,6 +208,18 @@ impl Sums {
         Some(Pooled { families, bounds, handshakes: cluster.iter().map(|(_, seen)| seen.count).sum() })
     }
 
+    /// Whether flights of this kind hold no stapled response although it was asked for: a client that asked for none got as
+    /// much. Only where both got one chain, and the server had no reason to show them different ones.
+    fn is_unstapled(&self, kind: &Kind) -> bool {
+        let Some((_, most)) = kind.only_chain() else { return false };
+        let least_extensions = *self.extensions(kind).start();
+        self.kinds.values().filter(|other| kind.offer.adds_only_a_staple_to(&other.offer)).any(|other| {
+            let most_extensions = *self.extensions(other).end();
+            let stapled = |least: u32| least + LEAST_STAPLED + least_extensions;
+            other.only_chain().is_some_and(|(least, _)| most + most_extensions < stapled(least))
+        })
+    }
+
     fn extensions(&self, kind: &Kind) -> RangeInclusive<u32> {
         match self.extensions.get(&kind.offered) {
             Some((least, most)) => *least..=most + NAME_CONFIRMED,
@@ -216,6 +229,13 @@ impl Sums {
 }
 
 impl Kind {
+    /// The least and the greatest sum, where all may be of one chain.
+    fn only_chain(&self) -> Option<(u32, u32)> {
+        let ends = self.sums.first_key_value().zip(self.sums.last_key_value());
+        let (least, most) = ends.map(|((least, _), (most, _))| (*least, *most))?;
+        (!self.is_full && self.clusters().len() == 1).then_some((least, most))
+    }
+
     /// Sums that may be of one chain.
     fn clusters(&self) -> Vec<Vec<(u32, Seen)>> {
         let sums: Vec<_> = self.sums.iter().map(|(sum, seen)| (*sum, *seen)).collect();

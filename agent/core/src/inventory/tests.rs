@@ -183,6 +183,23 @@ fn a_resumption_shows_the_extensions_and_narrows_the_bounds() {
 }
 
 #[test]
+fn a_client_that_asked_for_no_staple_shows_that_none_was_sent() {
+    let asked = |sum| (0..30).map(move |_| shared(sum, &NO_CURVE, true));
+    let wide = &chains(&of(asked(sum(2_000, 256))))[0];
+    let inventory = of(asked(sum(2_000, 256)).chain(fixed(2_000, 256, &NO_CURVE, 1)));
+    let found = chains(&inventory);
+    assert_eq!(found.len(), 1, "both say the same of the chain: {found:?}");
+    holds(&found[0], 2_000);
+    assert!(width(&found[0]) + 700 < width(wide), "{wide} {found:?}");
+    // A client that takes other signatures may have got another certificate.
+    let others = of(asked(sum(2_000, 256)).chain(fixed(2_000, 256, &EVERY_SCHEME, 1)));
+    assert_eq!(width(&chains(&others)[0]), width(wide));
+    // A staple of the least size was sent.
+    let stapled = of(asked(sum(2_000 + 300, 256)).chain(fixed(2_000, 256, &NO_CURVE, 1)));
+    assert!(chains(&stapled).iter().all(|chain| chain["low"].as_u64() <= Some(2_000)), "{stapled:?}");
+}
+
+#[test]
 fn handshakes_of_unlike_clients_are_not_pooled() {
     let names = (0..24).map(|number| {
         let mut seen = shared(sum(900, 256), &EVERY_SCHEME, false);

@@ -16,7 +16,7 @@ mod pooled;
 mod separate;
 
 pub(crate) use coalesced::{chains, tells_nothing};
-pub(crate) use pooled::{extensions_alone, last_plaintext, sum_before_finished};
+pub(crate) use pooled::{LEAST_STAPLED, extensions_alone, last_plaintext, sum_before_finished};
 
 use super::client_hello::ClientHello;
 use crate::iana::{CipherSuite, SignatureScheme};

@@ -1,6 +1,6 @@
 //! Sums of a flight's messages, for whoever holds the flights of one server against each other.
 
-use super::{Flight, SuiteSizes};
+use super::{Flight, LEAST_STAPLE, Offer, SuiteSizes};
 use crate::iana::CipherSuite;
 
 /// EncryptedExtensions: at least a message with an empty list, at most what any server sends.
@@ -29,4 +29,22 @@ pub(crate) fn extensions_alone(records: &[u16], suite: Option<CipherSuite>) -> O
 /// Bytes of plaintext in the last record, its padding included (RFC 8446 section 5.4).
 pub(crate) fn last_plaintext(records: &[u16], suite: Option<CipherSuite>) -> Option<u32> {
     SuiteSizes::of(suite).plaintext(*records.last()?)
+}
+
+/// The least that a stapled response adds to a flight: it is signed, and the signatures of two flights may differ by five
+/// bytes.
+pub(crate) const LEAST_STAPLED: u32 = LEAST_STAPLE + 64 - 5;
+
+impl Offer {
+    /// The same where no response was stapled.
+    pub(crate) fn without_staple(&self) -> Self {
+        Self { ocsp: false, ..self.clone() }
+    }
+
+    /// Whether a server with several certificates has the same reason to choose one for both clients, which differ in that
+    /// only this one asked for a stapled response.
+    pub(crate) fn adds_only_a_staple_to(&self, other: &Self) -> bool {
+        let alike = self.families == other.families && self.timestamps == other.timestamps;
+        alike && self.ocsp && !other.ocsp
+    }
 }
