@@ -51,3 +51,25 @@ fn a_capture_without_handshakes_has_an_empty_inventory() {
     let inventory: Value = serde_json::from_str(&read("inventory", [path]).stdout).unwrap();
     assert_eq!(inventory["servers"], json!([]));
 }
+
+#[cfg(feature = "live")]
+#[test]
+fn a_live_capture_leaves_its_inventory_whole() {
+    use crate::program::{Ended, agent};
+    if !crate::refusals::may_capture() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("inventory.json");
+    let run = |path: &std::path::Path| -> Ended {
+        let mut command = agent();
+        command.args(["run", "--interface=lo", "--filter=tcp port 9", "--duration=10ms", "--inventory"]);
+        command.arg(path).env("OTEL_METRICS_EXPORTER", "none").output().unwrap().into()
+    };
+    let ended = run(&path);
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let inventory: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(inventory["servers"], json!([]));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    run(&folder.path().join("none/inventory.json")).refuses(1, &["cannot write the inventory", "none"]);
+}

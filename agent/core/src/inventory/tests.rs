@@ -178,6 +178,10 @@ fn a_resumption_shows_the_extensions_and_narrows_the_bounds() {
     let narrow = &chains(&of(p256(600, 80).chain([resumed(16, &EVERY_SCHEME)])))[0];
     holds(narrow, 600);
     assert!(width(narrow) <= 64 && width(wide) > 64, "{narrow} {wide}");
+    // One certificate, one curve: nothing else gives way.
+    let lengths = P256_LENGTHS.into_iter().map(|length| shared(sum(300, length), &[0x0403], false));
+    let tight = &chains(&of(lengths.chain([resumed(16, &[0x0403])])))[0];
+    holds(tight, 300);
     let others = &chains(&of(p256(600, 80).chain([resumed(16, &NO_CURVE)])))[0];
     assert_eq!(width(others), width(wide));
 }
