@@ -29,7 +29,9 @@ const LEAST_CHANGES: u64 = 4;
 /// How often a sum came up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// Handshakes.
+    /// All handshakes.
+    pub(super) handshakes: u64,
+    /// Those of connections that were not met before.
     pub(super) count: u64,
     /// Those of them whose predecessor had another sum of the same chain.
     pub(super) changed: u64,
@@ -106,7 +108,7 @@ mod tests {
 
     /// Sums from 1000 on with these counts; every other handshake differs from the one before it.
     fn pattern(counts: &[u64]) -> Pattern {
-        let seen = |count: u64| Seen { count, changed: count / 2 };
+        let seen = |count: u64| Seen { handshakes: count, count, changed: count / 2 };
         let sums: Vec<_> = (1000..).zip(counts).map(|(sum, count)| (sum, seen(*count))).collect();
         Pattern::of(&sums, false)
     }
@@ -137,14 +139,14 @@ mod tests {
 
     #[test]
     fn lengths_that_change_now_and_then_are_another_certificates() {
-        let seen = |count| Seen { count, changed: 2 };
+        let seen = |count| Seen { handshakes: count, count, changed: 2 };
         let sums = [(1000, seen(25)), (1001, seen(50)), (1002, seen(25))];
         assert_eq!(Pattern::of(&sums, false), Pattern::Open);
     }
 
     #[test]
     fn padding_hides_what_varies() {
-        let sums = [(1000, Seen { count: 500, changed: 0 })];
+        let sums = [(1000, Seen { handshakes: 500, count: 500, changed: 0 })];
         assert_eq!(Pattern::of(&sums, true), Pattern::Open);
         assert_eq!(Pattern::of(&sums, false), Pattern::Fixed);
     }

@@ -8,6 +8,7 @@
 //! sums differ by their signatures alone. Sums further apart than that are of other chains. A resumption by such a
 //! client shows what the EncryptedExtensions weigh: nothing else stands before its Finished.
 
+use super::met::Met;
 use super::pattern::{Pattern, Seen};
 use crate::observation::{Evidence, KeyExchange, Observation, SignatureFamily};
 use crate::tls::inference::{
@@ -51,6 +52,7 @@ struct Kind {
     offered: u64,
     sums: BTreeMap<u32, Seen>,
     last: Option<u32>,
+    met: Met,
     /// There were more sums than are told apart: what does not vary here may vary there.
     is_full: bool,
 }
@@ -150,6 +152,7 @@ impl Sums {
             offered: offered(seen),
             sums: BTreeMap::new(),
             last: None,
+            met: Met::default(),
             is_full: false,
         });
         if kind.sums.len() >= MAX_SUMS && !kind.sums.contains_key(&sum) {
@@ -158,9 +161,13 @@ impl Sums {
             return;
         }
         let entry = kind.sums.entry(sum).or_default();
-        entry.count += 1;
-        entry.changed += u64::from(kind.last.is_some_and(|last| (1..APART).contains(&last.abs_diff(sum))));
-        kind.last = Some(sum);
+        entry.handshakes += 1;
+        if kind.met.is_new(seen.client) {
+            entry.count += 1;
+            entry.changed +=
+                u64::from(kind.last.is_some_and(|last| (1..APART).contains(&last.abs_diff(sum))));
+            kind.last = Some(sum);
+        }
     }
 
     /// What is known of the chain that a handshake showed, from its own flight and those like it.
@@ -205,7 +212,7 @@ impl Sums {
         families.sort_unstable();
         families.dedup();
         let bounds = (low <= high && !tells_nothing(low, high)).then_some((low.into(), high.into()));
-        Some(Pooled { families, bounds, handshakes: cluster.iter().map(|(_, seen)| seen.count).sum() })
+        Some(Pooled { families, bounds, handshakes: cluster.iter().map(|(_, seen)| seen.handshakes).sum() })
     }
 
     /// Whether flights of this kind hold no stapled response although it was asked for: a client that asked for none got as

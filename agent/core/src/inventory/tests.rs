@@ -69,9 +69,13 @@ fn sum(chain: u16, signature: u16) -> u16 {
 /// The lengths of P-256 signatures in some order, in the shares of DER.
 const P256_LENGTHS: [u16; 8] = [71, 72, 71, 70, 72, 71, 70, 71];
 
+/// An inventory of these handshakes, each on a connection of its own.
 fn of(all: impl IntoIterator<Item = Observation>) -> Inventory {
     let mut inventory = Inventory::default();
-    all.into_iter().for_each(|seen| inventory.add(&seen));
+    for (port, mut seen) in (1_024..).zip(all) {
+        seen.client.port = port;
+        inventory.add(&seen);
+    }
     inventory
 }
 
@@ -127,7 +131,7 @@ fn a_client_that_takes_one_curve_names_it() {
 #[test]
 fn constant_sums_are_of_no_ecdsa_key() {
     for (signature, truth) in [(256, 900), (64, 400)] {
-        let [chain] = &chains(&of(fixed(truth, signature, &EVERY_SCHEME, 24)))[..] else { panic!() };
+        let [chain] = &chains(&of(fixed(truth, signature, &EVERY_SCHEME, 40)))[..] else { panic!() };
         let families = chain["families"].as_array().unwrap().clone();
         assert!(families.iter().all(|family| !family.as_str().unwrap().starts_with("ecdsa")), "{chain}");
         assert!(families.contains(&json!(if signature == 64 { "ed25519" } else { "rsa" })));
@@ -138,8 +142,21 @@ fn constant_sums_are_of_no_ecdsa_key() {
 }
 
 #[test]
+fn a_handshake_met_twice_is_evidence_once() {
+    let mut inventory = Inventory::default();
+    for port in (0..20).chain(0..20) {
+        let mut seen = shared(sum(900, 256), &EVERY_SCHEME, false);
+        seen.client.port = port;
+        inventory.add(&seen);
+    }
+    let chain = &chains(&inventory)[0];
+    assert_eq!(chain["handshakes"], 40);
+    assert!(chain["families"].as_array().unwrap().contains(&json!("ecdsa_p256")), "{chain}");
+}
+
+#[test]
 fn a_family_that_the_client_does_not_take_is_none() {
-    let [chain] = &chains(&of(fixed(900, 256, &NO_CURVE, 24)))[..] else { panic!() };
+    let [chain] = &chains(&of(fixed(900, 256, &NO_CURVE, 40)))[..] else { panic!() };
     assert_eq!(chain["family"], "rsa");
     holds(chain, 900);
     // Three lengths in the shares of DER, and no curve to explain them.
