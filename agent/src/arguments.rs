@@ -44,6 +44,7 @@ Examples:
   pqscope-agent read capture.pcap
   pqscope-agent read --format jsonl capture.pcapng.gz | jq 'select(.outcome == \"failed\")'
   pqscope-agent read --format jsonl capture.pcap | jq 'select(.fallback_of != null or .failure.by == \"path\")'
+  pqscope-agent read --format inventory capture.pcap | jq '.servers[] | {server_name, leaves, chains}'
   tcpdump -i eth0 -w - | pqscope-agent read -
 
 Exit status: 0 all files read; 1 nothing could be read; 2 wrong usage;
@@ -79,6 +80,10 @@ pub(crate) struct Run {
     /// Also write every observation to this file, one JSON object per line; rotated at 64 MiB, four old files kept.
     #[arg(long, value_name = "PATH")]
     pub(crate) records: Option<PathBuf>,
+
+    /// Also write what is known of each server to this file as one JSON object, every minute and at the end.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) inventory: Option<PathBuf>,
 
     /// Serve the metrics for Prometheus to scrape, at http://ADDRESS/metrics.
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -156,6 +161,8 @@ pub(crate) enum Format {
     Jsonl,
     /// The summary as one JSON object.
     Json,
+    /// What is known of each server, its certificates among it, as one JSON object (docs/inventory.md).
+    Inventory,
 }
 
 /// Reads a duration: a number with `ms`, `s`, `m` or `h`.

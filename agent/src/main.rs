@@ -6,6 +6,8 @@ mod capture;
 mod export;
 #[cfg(feature = "live")]
 mod health;
+#[cfg(feature = "live")]
+mod inventory;
 mod key_log;
 mod read;
 #[cfg(feature = "live")]

@@ -8,6 +8,7 @@ use crate::key_log;
 use crate::report::{self, Reading};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use pqscope_agent_core::inventory::Inventory;
 use pqscope_agent_core::local::LocalNetworks;
 use pqscope_agent_core::observer::{InterfaceId, Observer, Packet, Settings};
 use pqscope_agent_core::summary::Summary;
@@ -166,6 +167,7 @@ struct Report {
     format: Format,
     out: BufWriter<io::Stdout>,
     summary: Summary,
+    inventory: Inventory,
     reading: Reading,
     failure: Option<io::Error>,
 }
@@ -177,6 +179,7 @@ impl Report {
             format: format.unwrap_or(default),
             out: BufWriter::with_capacity(1 << 16, io::stdout()),
             summary: Summary::default(),
+            inventory: Inventory::default(),
             reading: Reading::default(),
             failure: None,
         }
@@ -186,6 +189,7 @@ impl Report {
         while let Some(observation) = observer.next_observation() {
             match self.format {
                 Format::Table | Format::Json => self.summary.add(&observation),
+                Format::Inventory => self.inventory.add(&observation),
                 Format::Jsonl if self.failure.is_none() => {
                     self.failure = report::write_record(&mut self.out, &observation).err();
                 }
@@ -204,6 +208,7 @@ impl Report {
             (Some(error), _) => Err(error),
             (None, Format::Table) => report::print_table(&mut self.out, &self.reading, &self.summary),
             (None, Format::Json) => report::write_summary(&mut self.out, &self.reading, &self.summary),
+            (None, Format::Inventory) => report::write_inventory(&mut self.out, &self.inventory),
             (None, Format::Jsonl) => Ok(()),
         };
         match written.and_then(|()| self.out.flush()) {

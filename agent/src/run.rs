@@ -8,11 +8,13 @@ use crate::export::client::Client;
 use crate::export::settings::ExportSettings;
 use crate::export::{otlp, prometheus, self_telemetry};
 use crate::health::{Health, Snapshot};
+use crate::inventory::InventoryFile;
 use crate::key_log::growing::GrowingKeyLog;
 use crate::records::Records;
 use anyhow::{Context, anyhow};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use pqscope_agent_core::aggregate::{Aggregate, Bounds, Collection};
+use pqscope_agent_core::inventory::Inventory;
 use pqscope_agent_core::local::LocalNetworks;
 use pqscope_agent_core::observer::{InterfaceId, Observer, Packet, Settings};
 use pqscope_agent_core::time::Timestamp;
@@ -75,6 +77,11 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<ExitCode> {
         Records::open(path).with_context(|| format!("cannot write records to `{}`", path.display()))
     });
     let records = records.transpose()?;
+    let inventory_file = arguments.inventory.as_deref().map(|path| {
+        let created = InventoryFile::create(path, wall_clock());
+        created.with_context(|| format!("cannot write the inventory to `{}`", path.display()))
+    });
+    let inventory_file = inventory_file.transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let shared = Arc::new(Shared {
         aggregate: Mutex::new(Aggregate::new(Bounds::default(), wall_clock())),
@@ -92,6 +99,10 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<ExitCode> {
     });
     let mut worker = Worker::new(capture, observer, records, Arc::clone(&shared));
     worker.key_log = arguments.observe.keylog.as_deref().map(GrowingKeyLog::new);
+    if inventory_file.is_some() {
+        worker.inventory = Inventory::default();
+    }
+    worker.inventory_file = inventory_file;
     runtime.block_on(async {
         let exporter = Exporter::new(&settings, &shared)?;
         if let Some(address) = arguments.prometheus {
@@ -149,6 +160,9 @@ struct Worker {
     interfaces: Vec<InterfaceId>,
     records: Option<Records>,
     key_log: Option<GrowingKeyLog>,
+    /// Also what narrows the metrics of certificates.
+    inventory: Inventory,
+    inventory_file: Option<InventoryFile>,
     shared: Arc<Shared>,
     reported: Timestamp,
 }
@@ -161,8 +175,17 @@ impl Worker {
         shared: Arc<Shared>,
     ) -> Self {
         let interfaces = capture.names().map(|name| observer.interface(Some(name))).collect();
-        let (key_log, reported) = (None, Timestamp::default());
-        Self { capture, observer, interfaces, records, key_log, shared, reported }
+        Self {
+            capture,
+            observer,
+            interfaces,
+            records,
+            key_log: None,
+            inventory: Inventory::bounded(Bounds::default().servers),
+            inventory_file: None,
+            shared,
+            reported: Timestamp::default(),
+        }
     }
 
     /// Follows packets until told to stop.
@@ -224,7 +247,8 @@ impl Worker {
         let mut aggregate = shared.aggregate.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Some(first);
         while let Some(observation) = next {
-            aggregate.add(&observation, now);
+            self.inventory.add(&observation);
+            aggregate.add_pooled(&observation, self.inventory.pooled(&observation), now);
             if let Some(records) = &mut self.records
                 && let Err(error) = records.write(&observation)
             {
@@ -244,6 +268,14 @@ impl Worker {
         self.records = None;
     }
 
+    /// A full disk must not end the measurement here either; the next minute tries again.
+    fn write_inventory(&mut self, now: Timestamp, last: bool) {
+        let Some(file) = self.inventory_file.as_mut().filter(|file| last || file.is_due(now)) else { return };
+        if let Err(error) = file.write(&self.inventory, now) {
+            warn!(%error, "the inventory could not be written; it is tried again in a minute");
+        }
+    }
+
     fn report(&mut self, last: bool) {
         let now = wall_clock();
         let due = now.since(self.reported).is_none_or(|since| since >= REPORT_EVERY);
@@ -251,6 +283,7 @@ impl Worker {
             return;
         }
         self.reported = now;
+        self.write_inventory(now, last);
         let (overflowed, coverage) = {
             let aggregate = self.shared.aggregate.lock().unwrap_or_else(PoisonError::into_inner);
             (aggregate.overflowed(), aggregate.coverage())

@@ -17,6 +17,7 @@ mod fragments;
 pub mod fuzz_entry;
 pub mod histogram;
 pub mod iana;
+pub mod inventory;
 pub mod local;
 pub mod observation;
 pub mod observer;

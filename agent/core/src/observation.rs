@@ -216,6 +216,20 @@ pub struct ClientHelloFacts {
     pub ech: Option<bool>,
     /// JA4 client fingerprint.
     pub ja4: Option<String>,
+    /// What the client asked for beside certificates. Not part of the record: the inventory compares like with like by it.
+    #[serde(skip)]
+    pub wishes: Option<CertificateWishes>,
+}
+
+/// What a client asked for beside the server's certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CertificateWishes {
+    /// A stapled OCSP response (RFC 6066 section 8).
+    pub ocsp: bool,
+    /// Signed certificate timestamps (RFC 6962 section 3.3.1).
+    pub timestamps: bool,
+    /// Compressed certificates would do (RFC 8879).
+    pub compression: bool,
 }
 
 /// A HelloRetryRequest (RFC 8446 section 4.1.4).

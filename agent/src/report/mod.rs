@@ -4,6 +4,7 @@ mod table;
 
 pub(crate) use table::print as print_table;
 
+use pqscope_agent_core::inventory::Inventory;
 use pqscope_agent_core::observation::Observation;
 use pqscope_agent_core::observer::Health;
 use pqscope_agent_core::summary::Summary;
@@ -69,6 +70,13 @@ pub(crate) fn write_summary(out: &mut impl Write, reading: &Reading, summary: &S
     }
     let schema = pqscope_agent_core::observation::SCHEMA;
     let text = serde_json::to_string_pretty(&Report { schema, reading, handshakes: summary })?;
+    out.write_all(escaped(&text).as_bytes())?;
+    out.write_all(b"\n")
+}
+
+/// Writes the inventory as one JSON object.
+pub(crate) fn write_inventory(out: &mut impl Write, inventory: &Inventory) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(inventory)?;
     out.write_all(escaped(&text).as_bytes())?;
     out.write_all(b"\n")
 }

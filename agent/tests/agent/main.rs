@@ -12,6 +12,7 @@ mod damage;
 #[cfg(target_os = "linux")]
 mod floods;
 mod formats;
+mod inventory;
 mod key_log;
 #[cfg(target_os = "linux")]
 mod memory;

@@ -6,6 +6,33 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+/// What a leaf's key signs with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyKind {
+    /// ECDSA on P-256.
+    P256,
+    /// ECDSA on P-384.
+    P384,
+    /// ECDSA on P-521.
+    P521,
+    /// Ed25519.
+    Ed25519,
+    /// RSA with a modulus of 2048 bits.
+    Rsa2048,
+}
+
+impl KeyKind {
+    fn generate(self) -> Result<KeyPair, rcgen::Error> {
+        KeyPair::generate_for(match self {
+            Self::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            Self::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+            Self::P521 => &rcgen::PKCS_ECDSA_P521_SHA512,
+            Self::Ed25519 => &rcgen::PKCS_ED25519,
+            Self::Rsa2048 => &rcgen::PKCS_RSA_SHA256,
+        })
+    }
+}
+
 /// A certificate chain with the key of its leaf.
 #[derive(Debug)]
 pub struct Chain {
@@ -54,9 +81,22 @@ impl Authority {
     /// # Errors
     /// When a name is not a valid DNS name or the certificate cannot be made.
     pub fn issue_server(&self, names: &[String], intermediates: usize) -> Result<Chain, rcgen::Error> {
+        self.issue_server_with(names, intermediates, KeyKind::P256)
+    }
+
+    /// The same with a leaf key of this kind.
+    ///
+    /// # Errors
+    /// When a name is not a valid DNS name or the certificate cannot be made.
+    pub fn issue_server_with(
+        &self,
+        names: &[String],
+        intermediates: usize,
+        kind: KeyKind,
+    ) -> Result<Chain, rcgen::Error> {
         let mut params = CertificateParams::new(names)?;
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
-        self.issue(params, names.first().map_or("server", String::as_str), intermediates)
+        self.issue(params, names.first().map_or("server", String::as_str), intermediates, kind)
     }
 
     /// A chain for a client.
@@ -66,7 +106,7 @@ impl Authority {
     pub fn issue_client(&self, name: &str) -> Result<Chain, rcgen::Error> {
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
-        self.issue(params, name, 0)
+        self.issue(params, name, 0, KeyKind::P256)
     }
 
     fn issue(
@@ -74,6 +114,7 @@ impl Authority {
         mut params: CertificateParams,
         name: &str,
         intermediates: usize,
+        kind: KeyKind,
     ) -> Result<Chain, rcgen::Error> {
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages.push(KeyUsagePurpose::DigitalSignature);
@@ -86,7 +127,7 @@ impl Authority {
             let next = CertifiedIssuer::signed_by(params, KeyPair::generate()?, signer)?;
             above.push(next);
         }
-        let key = KeyPair::generate()?;
+        let key = kind.generate()?;
         let leaf = params.signed_by(&key, above.last().unwrap_or(&self.issuer))?;
         let certificates = std::iter::once(leaf.der().clone())
             .chain(above.iter().rev().map(|issuer| issuer.der().clone()))

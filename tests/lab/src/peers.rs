@@ -1,6 +1,6 @@
 //! From a plan to the two configurations of the TLS library.
 
-use crate::identity::{Authority, Chain};
+use crate::identity::{Authority, Chain, KeyKind};
 use crate::plan::{ClientAuthentication, Group, HandshakePlan, Version};
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
@@ -50,8 +50,16 @@ impl Peers {
     /// # Errors
     /// When a name is not valid in a certificate.
     pub fn server_chain(&self, plan: &HandshakePlan) -> Result<Chain, PeersError> {
+        self.server_chain_with(plan, KeyKind::P256)
+    }
+
+    /// The same with a leaf key of this kind.
+    ///
+    /// # Errors
+    /// When a name is not valid in a certificate.
+    pub fn server_chain_with(&self, plan: &HandshakePlan, kind: KeyKind) -> Result<Chain, PeersError> {
         let authority = if plan.server_trusted { &self.trusted } else { &self.stranger };
-        Ok(authority.issue_server(&self.names, plan.intermediates)?)
+        Ok(authority.issue_server_with(&self.names, plan.intermediates, kind)?)
     }
 
     /// The client's configuration.

@@ -10,7 +10,10 @@ mod series;
 
 use crate::histogram::ExponentialHistogram;
 use crate::iana::Group;
-use crate::observation::{IncompleteReason, Observation, Outcome, Protocol, Vantage};
+use crate::inventory::Pooled;
+use crate::observation::{
+    Evidence, IncompleteReason, Observation, Outcome, Protocol, SignatureFamily, Vantage,
+};
 use crate::time::Timestamp;
 use labels::{
     AlertKey, ChainLabel, Common, GroupLabel, HandshakeKey, HistogramKey, PathKey, Service, failure_label,
@@ -201,6 +204,22 @@ fn path_events(seen: &Observation) -> [(&'static str, u32); 4] {
     ]
 }
 
+/// The middle of a chain's bounds, where they are as narrow as those of a server whose messages have records of their
+/// own: no more than 64 bytes or two in a hundred.
+#[expect(clippy::cast_precision_loss, reason = "chains are far below 2^53 bytes")]
+fn chain_size(pooled: Pooled) -> Option<f64> {
+    let (low, high) = pooled.chain?;
+    (high.checked_sub(low)? <= (high / 50).max(64)).then(|| (low + high) as f64 / 2.0)
+}
+
+/// What a chain's size rests on, and its family: the handshake's own, else what all of its server say.
+fn chain_label(observation: &Observation, pooled: Pooled) -> ChainLabel {
+    let evidence = observation.certificates.as_ref().map_or(Evidence::Inferred, |chain| chain.evidence);
+    let own = observation.certificate_verify.map(|verify| verify.family);
+    let known = own.filter(|family| *family != SignatureFamily::Unknown);
+    ChainLabel { evidence, family: known.or(pooled.family).or(own) }
+}
+
 impl Aggregate {
     /// An empty aggregate that counts from `start` on.
     pub fn new(bounds: Bounds, start: Timestamp) -> Self {
@@ -235,6 +254,12 @@ impl Aggregate {
 
     /// Counts an observation; `now` is the time by the clock that collections are stamped with.
     pub fn add(&mut self, observation: &Observation, now: Timestamp) {
+        self.add_pooled(observation, Pooled::default(), now);
+    }
+
+    /// The same with what the handshakes of its server together say: a family that the handshake by itself does not tell,
+    /// and a chain's size where it tells none.
+    pub fn add_pooled(&mut self, observation: &Observation, pooled: Pooled, now: Timestamp) {
         self.clock.now = now;
         let (common, mut folded) = self.common(observation);
         self.begin_service(&common);
@@ -253,10 +278,10 @@ impl Aggregate {
         *count += 1;
         folded |= overflow;
         for (kind, map) in &mut self.histograms {
-            let Some(value) = kind.value(observation) else { continue };
-            let chain = observation.certificates.as_ref().filter(|_| *kind == Distribution::Chain);
-            let family = observation.certificate_verify.map(|verify| verify.family);
-            let chain = chain.map(|chain| ChainLabel { evidence: chain.evidence, family });
+            let is_chain = *kind == Distribution::Chain;
+            let by_all = || if is_chain { chain_size(pooled) } else { None };
+            let Some(value) = kind.value(observation).or_else(by_all) else { continue };
+            let chain = is_chain.then(|| chain_label(observation, pooled));
             let key = HistogramKey::of(&common, chain);
             map.entry(key, self.clock).0.record(value);
         }

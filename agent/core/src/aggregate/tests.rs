@@ -237,3 +237,43 @@ fn coverage_counts_what_was_seen_whole() {
     aggregate.add(&Observation { capture, ..completed("a.example", 0x11ec) }, at(1));
     assert_eq!(aggregate.coverage().share(), Some(0.5));
 }
+
+#[test]
+fn what_a_servers_handshakes_say_together_stands_in_for_what_one_does_not() {
+    use crate::observation::CertificateVerify;
+    let unknown = CertificateVerify { family: SignatureFamily::Unknown, evidence: Evidence::Inferred };
+    let seen = Observation { certificate_verify: Some(unknown), ..completed("a.example", 0x11ec) };
+    let pooled = |low, high| Pooled { family: Some(SignatureFamily::EcdsaP256), chain: Some((low, high)) };
+    let mut aggregate = Aggregate::new(Bounds::default(), at(0));
+    aggregate.add_pooled(&seen, pooled(900, 964), at(1));
+    aggregate.add_pooled(&seen, pooled(900, 965), at(1));
+    aggregate.add_pooled(&seen, Pooled::default(), at(1));
+    let collection = aggregate.collect(at(10));
+    let [series] = &family(&collection, &agent::CERTIFICATE_CHAIN_SIZE).series[..] else { panic!() };
+    let SeriesValue::Distribution(sizes) = &series.value else { panic!() };
+    assert_eq!((sizes.count(), sizes.sum()), (1, 932.0));
+    let words = [(attribute::EVIDENCE, "inferred"), (attribute::SIGNATURE_FAMILY, "ecdsa_p256")];
+    assert_eq!(matching(family(&collection, &agent::CERTIFICATE_CHAIN_SIZE), &words).len(), 1);
+}
+
+#[test]
+fn a_handshake_that_tells_its_family_and_size_keeps_them() {
+    use crate::observation::{CertificateVerify, Certificates};
+    let verify = CertificateVerify { family: SignatureFamily::MlDsa65, evidence: Evidence::Decrypted };
+    let chain = Certificates { evidence: Evidence::Decrypted, ..Certificates::seen(vec![5000], 5009) };
+    let seen = Observation {
+        certificate_verify: Some(verify),
+        certificates: Some(chain),
+        ..completed("a.example", 0x11ec)
+    };
+    let mut aggregate = Aggregate::new(Bounds::default(), at(0));
+    let pooled = Pooled { family: Some(SignatureFamily::Rsa), chain: Some((900, 901)) };
+    aggregate.add_pooled(&seen, pooled, at(1));
+    let collection = aggregate.collect(at(10));
+    let words = [(attribute::EVIDENCE, "decrypted"), (attribute::SIGNATURE_FAMILY, "ml_dsa_65")];
+    let [series] = matching(family(&collection, &agent::CERTIFICATE_CHAIN_SIZE), &words)[..] else {
+        panic!()
+    };
+    let SeriesValue::Distribution(sizes) = &series.value else { panic!() };
+    assert_eq!(sizes.sum(), 5000.0);
+}

@@ -8,8 +8,8 @@ use super::machine::{Machine, Step};
 use super::server_hello::ServerHello;
 use crate::iana::{CipherSuite, Group, KeyExchangeClass, ProtocolVersion};
 use crate::observation::{
-    Alert, CertificateVerify, Certificates, ClientHelloFacts, Decrypted, HelloRetry, KeyExchange, Protocol,
-    ServerFlight,
+    Alert, CertificateVerify, CertificateWishes, Certificates, ClientHelloFacts, Decrypted, HelloRetry,
+    KeyExchange, Protocol, ServerFlight,
 };
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -204,6 +204,11 @@ impl Machine {
             early_data: Some(hello.offers_early_data()),
             ech: Some(hello.has_ech()),
             ja4: ja4::fingerprint(hello, Protocol::Tls, hashes),
+            wishes: Some(CertificateWishes {
+                ocsp: hello.offers_ocsp(),
+                timestamps: hello.offers_timestamps(),
+                compression: hello.offers_certificate_compression(),
+            }),
         }
     }
 }

@@ -8,7 +8,7 @@ pub(crate) mod decrypt;
 pub(crate) mod detect;
 mod encrypted;
 pub(crate) mod facts;
-mod inference;
+pub(crate) mod inference;
 pub(crate) mod ja4;
 mod legacy;
 mod legacy_flight;

@@ -1,5 +1,6 @@
 //! A TLS conversation in memory: both ends are the real library, and what they write is kept, flight by flight.
 
+use crate::identity::KeyKind;
 use crate::peers::{Peers, PeersError};
 use crate::plan::{HandshakePlan, Side};
 use crate::scenario::{ClientBehaviour, Scenario, ServerBehaviour};
@@ -110,6 +111,31 @@ impl Session {
         let session = Talk::start(&client, &server, server_name)?.run(server_name, &lengths)?;
         let key_log = lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Self { key_log, ..session })
+    }
+
+    /// Conversations of one server with one chain, whose leaf's key is of this kind: so many with full handshakes, and so
+    /// many that resume.
+    ///
+    /// # Errors
+    /// When the ends cannot be set up.
+    pub fn of_one_server(
+        plan: &HandshakePlan,
+        server_name: &str,
+        kind: KeyKind,
+        (full, resumed): (usize, usize),
+    ) -> Result<Vec<Self>, SessionError> {
+        let peers = Peers::generate(&[server_name.to_owned()])?;
+        let chain = peers.server_chain_with(plan, kind)?;
+        let lengths = chain.lengths();
+        let returning = HandshakePlan { resumption: true, ..plan.clone() };
+        let strangers = Arc::new(peers.client(&HandshakePlan { resumption: false, ..plan.clone() })?);
+        let regulars = Arc::new(peers.client(&returning)?);
+        let server = Arc::new(peers.server(&returning, chain)?);
+        if resumed > 0 {
+            Talk::start(&regulars, &server, server_name)?.run(server_name, &lengths)?;
+        }
+        let clients = std::iter::repeat_n(strangers, full).chain(std::iter::repeat_n(regulars, resumed));
+        clients.map(|client| Talk::start(&client, &server, server_name)?.run(server_name, &lengths)).collect()
     }
 
     /// The conversation of a scenario, including those where one end does not speak TLS. A silent server leaves the

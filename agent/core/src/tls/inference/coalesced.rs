@@ -6,6 +6,7 @@ use super::{
     Signature, VERIFY_OVERHEAD, chain_bounds, inferred_certificates, verify,
 };
 use crate::observation::{Certificates, SignatureFamily};
+use std::ops::RangeInclusive;
 
 /// EncryptedExtensions with an empty list.
 const LEAST_EXTENSIONS: u32 = 6;
@@ -31,34 +32,73 @@ pub(super) fn server(plaintexts: &[u32], finished: u32, offer: &Offer) -> Option
     if packed.iter().any(|length| *length != FULL_RECORD) {
         return None;
     }
-    let total: u32 = plaintexts.iter().sum();
-    let certificate_and_rest = total.checked_sub(finished + MESSAGE_HEADER)?;
-    let most_extensions = LEAST_EXTENSIONS
-        + MOST_EXTENSIONS
-        + u32::try_from(offer.longest_protocol).unwrap_or(255)
-        + if offer.encrypted_hello { MOST_RETRY_KEYS } else { 0 };
+    let sum = plaintexts.iter().sum::<u32>().checked_sub(finished)?;
     let mut bounds: Option<(u32, u32)> = None;
     let mut families = Vec::new();
-    for (family, lengths) in FAMILIES.into_iter().filter(|(family, _)| offer.takes(*family)) {
-        for length in lengths {
-            let signature = Signature { family, length: *length.start() };
-            let most = certificate_and_rest.checked_sub(LEAST_EXTENSIONS + VERIFY_OVERHEAD + length.start());
-            let least = certificate_and_rest.saturating_sub(most_extensions + VERIFY_OVERHEAD + length.end());
-            let Some((_, high)) = most.map(|body| chain_bounds(body, offer, signature)) else { continue };
-            let least_leaf = least_leaf(signature);
-            if high < least_leaf || most < Some(LIST_OVERHEAD + ENTRY_OVERHEAD) {
-                continue;
-            }
-            let low = chain_bounds(least, offer, signature).0.max(least_leaf);
-            families.push(family);
-            bounds = Some(bounds.map_or((low, high), |(least, most)| (least.min(low), most.max(high))));
-        }
+    for chain in chains(sum, &offer.extensions(), offer) {
+        families.push(chain.family);
+        bounds =
+            Some(bounds.map_or((chain.low, chain.high), |(least, most)| {
+                (least.min(chain.low), most.max(chain.high))
+            }));
     }
     let (low, high) = bounds?;
     families.dedup();
-    let certificates = (high - low <= MOST_WIDTH.max(high / 2))
+    let certificates = (!tells_nothing(low, high))
         .then(|| Certificates { compressed: Some(false), ..inferred_certificates(None, Some((low, high))) });
     Some(Inferred { certificates, verify: Some(of_the_only(&families)) })
+}
+
+impl Offer {
+    /// What EncryptedExtensions may weigh in answer to this client.
+    pub(crate) fn extensions(&self) -> RangeInclusive<u32> {
+        let protocol = u32::try_from(self.longest_protocol).unwrap_or(255);
+        let keys = if self.encrypted_hello { MOST_RETRY_KEYS } else { 0 };
+        LEAST_EXTENSIONS..=LEAST_EXTENSIONS + MOST_EXTENSIONS + protocol + keys
+    }
+}
+
+/// A chain that explains the sum of a flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chain {
+    /// Of the signature in the CertificateVerify.
+    pub(crate) family: SignatureFamily,
+    /// Least bytes of the certificates.
+    pub(crate) low: u32,
+    /// Most of them.
+    pub(crate) high: u32,
+}
+
+/// Whether bounds are so far apart that they say nothing.
+pub(crate) fn tells_nothing(low: u32, high: u32) -> bool {
+    high - low > MOST_WIDTH.max(high / 2)
+}
+
+/// The chains that explain a flight whose messages without the Finished weigh `sum`, and its EncryptedExtensions
+/// `extensions`. A family whose signatures have several lengths has a chain for each.
+pub(crate) fn chains(
+    sum: u32,
+    extensions: &RangeInclusive<u32>,
+    offer: &Offer,
+) -> impl Iterator<Item = Chain> {
+    let (least_extensions, most_extensions) = (*extensions.start(), *extensions.end());
+    let families = FAMILIES.into_iter().filter(|(family, _)| offer.takes(*family));
+    let signatures =
+        families.flat_map(|(family, lengths)| lengths.iter().map(move |length| (family, length)));
+    signatures.filter_map(move |(family, length)| {
+        let signature = Signature { family, length: *length.start() };
+        // Of all messages but the Finished, the Certificate's body is what is left.
+        let others = MESSAGE_HEADER + VERIFY_OVERHEAD;
+        let most = sum.checked_sub(others + least_extensions + length.start())?;
+        let least = sum.saturating_sub(others + most_extensions + length.end());
+        let (_, high) = chain_bounds(most, offer, signature);
+        let least_leaf = least_leaf(signature);
+        if high < least_leaf || most < LIST_OVERHEAD + ENTRY_OVERHEAD {
+            return None;
+        }
+        let low = chain_bounds(least, offer, signature).0.max(least_leaf);
+        Some(Chain { family, low, high })
+    })
 }
 
 /// The least that a leaf weighs: the key that the signature was made with, an issuer's signature of any kind, names and

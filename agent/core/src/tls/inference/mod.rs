@@ -12,11 +12,15 @@
 //! Certificate lies within bounds.
 
 mod coalesced;
+mod pooled;
 mod separate;
+
+pub(crate) use coalesced::{chains, tells_nothing};
+pub(crate) use pooled::{LEAST_STAPLED, extensions_alone, last_plaintext, sum_before_finished};
 
 use super::client_hello::ClientHello;
 use crate::iana::{CipherSuite, SignatureScheme};
-use crate::observation::{CertificateVerify, Certificates, Evidence, SignatureFamily};
+use crate::observation::{CertificateVerify, Certificates, ClientHelloFacts, Evidence, SignatureFamily};
 
 /// Header of a handshake message: type and length.
 const MESSAGE_HEADER: u32 = 4;
@@ -95,7 +99,7 @@ impl SuiteSizes {
 
 /// What the client's hello says about what the server's flight may hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Offer {
+pub(crate) struct Offer {
     /// Families of the signature schemes; `None` where the hello was not seen.
     families: Option<Families>,
     /// A stapled OCSP response was asked for (RFC 6066 section 8).
@@ -130,6 +134,21 @@ impl Offer {
             compression: hello.offers_certificate_compression(),
             encrypted_hello: hello.has_ech(),
             longest_protocol: hello.longest_alpn(),
+        }
+    }
+
+    /// The same from what an observation tells of a hello.
+    pub(crate) fn of_facts(hello: &ClientHelloFacts) -> Self {
+        let (Some(schemes), Some(wishes)) = (&hello.signature_schemes, hello.wishes) else {
+            return Self::of(None);
+        };
+        Self {
+            families: Some(schemes.iter().copied().collect()),
+            ocsp: wishes.ocsp,
+            timestamps: wishes.timestamps,
+            compression: wishes.compression,
+            encrypted_hello: hello.ech != Some(false),
+            longest_protocol: hello.alpn.iter().flatten().map(String::len).max().unwrap_or(0),
         }
     }
 
@@ -184,6 +203,17 @@ pub(super) fn server(flight: Flight<'_>, offer: &Offer, requested: Option<bool>)
 pub(super) fn client(flight: Flight<'_>) -> Option<Certificates> {
     let plaintexts = flight.plaintexts()?;
     separate::client(&plaintexts, flight.sizes.finished())
+}
+
+/// What a record says of the flight that it lists, for the tests of other rooms. No client certificate was asked for.
+#[cfg(test)]
+pub(crate) fn by_itself(
+    seen: &crate::observation::Observation,
+) -> (Option<Certificates>, Option<CertificateVerify>) {
+    let records = seen.server_flight.as_ref().map_or(&[][..], |flight| &flight.records);
+    let flight = Flight { records, is_whole: true, sizes: SuiteSizes::of(seen.cipher_suite) };
+    let inferred = server(flight, &Offer::of_facts(&seen.client_hello), Some(false));
+    (inferred.certificates, inferred.verify)
 }
 
 const fn verify(family: SignatureFamily) -> CertificateVerify {
