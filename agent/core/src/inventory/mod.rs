@@ -2,7 +2,7 @@
 //!
 //! Enters: observations. Leaves: the inventory, as data that serialises to one documented JSON object, and what the
 //! handshakes of a server together say of the chain of one of them. Certificates of TLS 1.3 are encrypted, and one flow
-//! by itself bounds them loosely; the handshakes of a server narrow that ([`sums`], [`pattern`], [`chains`]). A record is
+//! by itself bounds them loosely; the handshakes of a server narrow that (`sums`, `pattern`, `chains`). A record is
 //! never touched by it.
 //!
 //! Bounded whatever is observed: servers, names and certificates beyond a bound are counted as left out.
