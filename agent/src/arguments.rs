@@ -135,7 +135,7 @@ pub(crate) struct Bounds {
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().flows, value_parser = at_least_one)]
     pub(crate) max_flows: usize,
 
-    /// Bytes that unfinished handshakes may own together. One takes about 1 KiB, whatever its key shares weigh, and
+    /// Bytes that unfinished handshakes may own together. One takes about 1.3 KiB, whatever its key shares weigh, and
     /// what it waits for out of order. Beyond the bound the oldest is given up and counted. Settled ones that
     /// wait for their place in the output may take a quarter more.
     #[arg(long, value_name = "BYTES", default_value = "128MiB", value_parser = bytes)]
