@@ -145,7 +145,8 @@ impl KeyExchangeParameters {
         }
         let prime = bytes.get(2..)?;
         let zeros = prime.iter().take(length as usize).take_while(|byte| **byte == 0).count();
-        let top = prime.get(zeros)?;
+        // What follows a prime of nothing but zeros is no part of it.
+        let top = prime.get(..length as usize).unwrap_or(prime).get(zeros)?;
         let bits = (length - u32::try_from(zeros).ok()?) * 8 - top.leading_zeros();
         Some(Self::FiniteField { bits })
     }
@@ -273,6 +274,10 @@ mod tests {
         let prime = [&[1, 0, 0, 0x7f][..], &[9; 300]].concat();
         assert_eq!(parse(&prime, 0x009e), KeyExchangeParameters::FiniteField { bits: 256 * 8 - 8 - 1 });
         assert_eq!(parse(&[1, 2, 3], 0x009e), KeyExchangeParameters::Other);
+        let no_prime = [&[0, 4, 0, 0, 0, 0][..], &[0; 100]].concat();
+        assert_eq!(parse(&no_prime, 0x009e), KeyExchangeParameters::Other);
+        let leading_zeros = [&[0, 3, 0, 0, 0x7f][..], &[9; 100]].concat();
+        assert_eq!(parse(&leading_zeros, 0x009e), KeyExchangeParameters::FiniteField { bits: 7 });
     }
 
     #[test]
