@@ -87,7 +87,7 @@ struct Attempt {
 /// A SYN for the endpoints of a connection that is under way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rival {
-    from: End,
+    pub(super) from: End,
     at: Timestamp,
     sequence: Sequence,
 }
@@ -207,6 +207,11 @@ impl Connection {
     /// The end that is the client, once there is an attempt.
     pub(crate) fn client(&self) -> Option<End> {
         self.attempt().map(|attempt| attempt.client)
+    }
+
+    /// The end of the data that an end has sent.
+    pub(crate) fn sent(&self, end: End) -> Sequence {
+        self.path.sent(end)
     }
 
     /// Round trip of the TCP handshake.

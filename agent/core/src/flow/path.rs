@@ -214,6 +214,12 @@ impl Path {
         self.halves.of(end).mss
     }
 
+    /// The end of the data that an end has sent; where none was seen, of what the peer acknowledged.
+    pub(crate) fn sent(&self, end: End) -> Sequence {
+        let half = self.halves.of(end);
+        half.data.or(half.sent).or(half.acknowledged).unwrap_or_default()
+    }
+
     /// Segments with data that an end sent again.
     pub(crate) const fn resent(&self, end: End) -> u16 {
         self.halves.of(end).retransmissions

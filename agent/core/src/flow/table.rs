@@ -8,6 +8,7 @@
 use super::connection::{Conclusion, Connection, Rival};
 use super::key::{End, FlowKey, PathId};
 use super::probe::Refusal;
+use super::sequence::Sequence;
 use super::timer::{Entry, TICK, Wheel};
 use crate::decode::{Encapsulation, Quote, Segment};
 use crate::fallback::{OpenAttempts, Pair};
@@ -119,7 +120,11 @@ enum State {
     /// Settled, or not TLS.
     Done,
     /// Judged timed out; the next payload shows that the verdict was early.
-    TimedOut,
+    /// Data beyond the ends of what either side had sent shows that the verdict was early; the same data again does not.
+    TimedOut {
+        low: Sequence,
+        high: Sequence,
+    },
 }
 
 #[derive(Debug)]
@@ -138,7 +143,7 @@ impl Place {
             State::Live(connection) => {
                 connection.generation == entry.generation && connection.machine().is_some() == with_attempt
             }
-            State::Vacant | State::Done | State::TimedOut => false,
+            State::Vacant | State::Done | State::TimedOut { .. } => false,
         }
     }
 }
@@ -256,18 +261,25 @@ impl Table {
                     // What is left of it decides what this segment is: a mark, or nothing.
                     self.segment(arrival);
                 } else if let Some(opening) = reopened {
-                    self.give_up(at, arrival, from);
+                    self.give_up(at, arrival, opening.from);
                     self.reopen(at, from, arrival, Some(opening));
                 } else {
                     self.live_segment(at, from, arrival);
                 }
             }
-            State::Done | State::TimedOut | State::Vacant if opens => self.reopen(at, from, arrival, None),
-            State::TimedOut if arrival.segment.payload_length > 0 => {
-                self.counts.late_completions += 1;
-                place.state = State::Done;
+            State::Done | State::TimedOut { .. } | State::Vacant if opens => {
+                self.reopen(at, from, arrival, None)
             }
-            State::Done | State::TimedOut | State::Vacant => {}
+            State::TimedOut { low, high } => {
+                let sent = if from == End::Low { *low } else { *high };
+                let segment = arrival.segment;
+                let goes_on = segment.sequence.advanced(segment.payload_length).distance_from(sent) > 0;
+                if segment.payload_length > 0 && goes_on {
+                    self.counts.late_completions += 1;
+                    place.state = State::Done;
+                }
+            }
+            State::Done | State::Vacant => {}
         }
     }
 
@@ -441,14 +453,14 @@ impl Table {
     }
 
     /// A new connection takes the endpoints of one that is under way.
-    fn give_up(&mut self, at: u32, arrival: &Arrival<'_>, from: End) {
+    fn give_up(&mut self, at: u32, arrival: &Arrival<'_>, opener: End) {
         let Some(Place { state: State::Live(connection), .. }) = self.places.get_mut(at as usize) else {
             return;
         };
         // Whoever opens anew has given the old connection up.
         let conclusion = connection.flush(arrival.at).or_else(|| {
-            let (machine, by) = (connection.machine()?, connection.side(from)?);
-            Some(Conclusion::Settled(machine.reset(by, arrival.at)))
+            let (machine, by) = (connection.machine()?, connection.side(opener)?);
+            Some(Conclusion::Settled(machine.superseded(by, arrival.at)))
         });
         self.conclude(at, conclusion, arrival.at);
     }
@@ -481,7 +493,7 @@ impl Table {
         for _ in 0..share.min(self.places.len()) {
             self.hand = (self.hand + 1) % self.places.len().max(1);
             let old = self.places.get(self.hand).is_some_and(|place| {
-                matches!(place.state, State::Done | State::TimedOut)
+                matches!(place.state, State::Done | State::TimedOut { .. })
                     && now.saturating_sub(place.last_seen) > MARK_SECONDS
             });
             if old {
@@ -560,11 +572,12 @@ impl Table {
             return false;
         }
         let silent = conclusion.is_none();
+        let (low, high) = (connection.sent(End::Low), connection.sent(End::High));
         let conclusion = conclusion
             .or_else(|| connection.machine().map(|m| Conclusion::Settled(m.timed_out(timed_out_at))));
         self.conclude(at, conclusion, timed_out_at);
         if silent && let Some(place) = self.places.get_mut(at as usize) {
-            place.state = State::TimedOut;
+            place.state = State::TimedOut { low, high };
         }
         true
     }
@@ -597,7 +610,7 @@ impl Table {
         for step in 0..self.places.len().min(4 * EVICTION_SAMPLE) {
             let at = (self.hand + step) % self.places.len();
             let Some(place) = self.places.get(at) else { break };
-            if matches!(place.state, State::Done | State::TimedOut) {
+            if matches!(place.state, State::Done | State::TimedOut { .. }) {
                 let candidate = (place.last_seen, u32::try_from(at).unwrap_or(u32::MAX));
                 oldest = Some(oldest.map_or(candidate, |known| known.min(candidate)));
                 looked_at += 1;

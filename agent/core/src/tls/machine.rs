@@ -161,7 +161,7 @@ pub(crate) struct Machine {
     /// has ended too, since the other side's answer may still come.
     closing: Option<Verdict>,
     /// When one side closed the connection.
-    half_closed: Option<Timestamp>,
+    half_closed: Option<(Side, Timestamp)>,
     /// An alert below fatal that nothing has followed yet.
     pending_warning: Option<Alert>,
     last_progress: Timestamp,
@@ -271,8 +271,8 @@ impl Machine {
     }
 
     /// When one side closed the connection: nobody waited for the handshake any longer.
-    pub(crate) const fn half_closed(&self) -> Option<Timestamp> {
-        self.half_closed
+    pub(crate) fn half_closed(&self) -> Option<Timestamp> {
+        self.half_closed.map(|(_, at)| at)
     }
 
     /// When the handshake last went on.
@@ -791,11 +791,13 @@ impl Machine {
             }
             Step::FirstHello | Step::Answer | Step::SecondHello | Step::FinalAnswer => false,
         };
-        let verdict = self.ended(at, FailureCause::Closed, from, Evidence::Seen);
+        // Whoever closed first gave the handshake up; the other side only follows.
+        let by = self.half_closed.map_or(from, |(first, _)| first);
+        let verdict = self.ended(at, FailureCause::Closed, by, Evidence::Seen);
         if self.half_closed.is_some() {
             return Some(verdict);
         }
-        self.half_closed = Some(at);
+        self.half_closed = Some((from, at));
         if !may_complete {
             self.closing = Some(verdict);
             if let Some(decryption) = &mut self.decryption {
@@ -807,12 +809,19 @@ impl Machine {
 
     /// `from` reset the connection.
     pub(crate) fn reset(&self, from: Side, at: Timestamp) -> Verdict {
+        // A reset behind a close only answers what came too late for it: the close stands.
+        match (self.closing, self.half_closed) {
+            (Some(verdict), _) => Verdict { at, ..verdict },
+            (None, Some((first, _))) => self.ended(at, FailureCause::Closed, first, Evidence::Seen),
+            (None, None) => self.ended(at, FailureCause::Reset, from, Evidence::Seen),
+        }
+    }
+
+    /// `by` opened another connection on the same endpoints: it has given this one up, although no reset was seen.
+    pub(crate) fn superseded(&self, by: Side, at: Timestamp) -> Verdict {
         match self.closing {
-            // The close was not an orderly one; whoever began it ended the attempt. A close that the other side answered with
-            // an alert had been taken note of, and the reset says nothing more.
-            Some(verdict) if self.alerts.is_empty() => Verdict { at, ..verdict }.reset(),
             Some(verdict) => Verdict { at, ..verdict },
-            None => self.ended(at, FailureCause::Reset, from, Evidence::Seen),
+            None => self.ended(at, FailureCause::Reset, by, Evidence::Inferred),
         }
     }
 

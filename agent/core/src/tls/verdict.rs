@@ -1,6 +1,6 @@
 //! What an attempt came to.
 
-use crate::observation::{Evidence, Failure, FailureCause, IncompleteReason, Outcome};
+use crate::observation::{Evidence, Failure, IncompleteReason, Outcome};
 use crate::time::Timestamp;
 
 /// How an attempt ended, and when that was settled.
@@ -26,15 +26,6 @@ impl Verdict {
             failure: Some(failure),
             incomplete: None,
         }
-    }
-
-    /// The verdict of a close that a reset has followed.
-    pub(super) fn reset(self) -> Self {
-        let failure = self.failure.map(|failure| match failure.cause {
-            FailureCause::Closed => Failure { cause: FailureCause::Reset, ..failure },
-            _ => failure,
-        });
-        Self { failure, ..self }
     }
 
     pub(super) fn incomplete(at: Timestamp, reason: IncompleteReason) -> Self {
