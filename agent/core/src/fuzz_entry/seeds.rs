@@ -202,6 +202,15 @@ fn every_entry_point_holds_over_its_seeds_and_their_beginnings() {
     }
 }
 
+/// Inputs that fuzzers found something with.
+#[test]
+fn what_was_found_once_is_not_found_again() {
+    // An answer to a hello of SSL 2.0 that begins like one of SSL 2.0 and is none, in one piece and byte by byte.
+    let neither =
+        [6, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0x87, 0x21, 0x87, 0x87, 0x87, 0x87];
+    machine(&[&neither[..], &[0xff; 3]].concat());
+}
+
 #[test]
 fn seeds_mean_what_they_should() {
     // Seeds that do not reach the far end of a room would teach a fuzzer little.

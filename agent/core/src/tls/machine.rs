@@ -356,7 +356,11 @@ impl Machine {
                     // No more of SSL 2.0 is followed.
                     return Some(Verdict::incomplete(at, IncompleteReason::Ambiguous));
                 }
-                Ssl2Answer::Other => self.ssl2 = None,
+                Ssl2Answer::Record => self.ssl2 = None,
+                Ssl2Answer::Other => {
+                    self.ssl2 = None;
+                    return self.closing.is_none().then(|| self.invalid(from, at));
+                }
             }
         }
         self.records(from, at, bytes)

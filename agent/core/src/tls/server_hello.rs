@@ -106,7 +106,9 @@ pub(super) enum Ssl2Answer {
     Open,
     /// A SERVER-HELLO of this version.
     Version(ProtocolVersion),
-    /// Something else: a TLS record, as of a server that knows better.
+    /// By its first byte a TLS record, as of a server that knows better.
+    Record,
+    /// Neither.
     Other,
 }
 
@@ -119,8 +121,7 @@ pub(super) struct Ssl2AnswerReader {
 }
 
 impl Ssl2AnswerReader {
-    /// Takes the server's next bytes. An answer that is [`Ssl2Answer::Other`] shows by its first byte unless it makes no
-    /// sense anyway, so that nothing of a record is lost.
+    /// Takes the server's next bytes. A record shows by its first byte, so that nothing of it is lost.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Ssl2Answer {
         for byte in bytes {
             if let Some(slot) = self.header.get_mut(usize::from(self.have)) {
@@ -129,7 +130,7 @@ impl Ssl2AnswerReader {
             self.have += 1;
             let [length, _, kind, _, _, major, minor] = self.header;
             match self.have {
-                1 if length & 0x80 == 0 => return Ssl2Answer::Other,
+                1 if length & 0x80 == 0 => return Ssl2Answer::Record,
                 3 if kind != SSL2_SERVER_HELLO => return Ssl2Answer::Other,
                 7 => return Ssl2Answer::Version(ProtocolVersion(u16::from_be_bytes([major, minor]))),
                 _ => {}
@@ -217,8 +218,9 @@ mod tests {
             let version = read.into_iter().find(|read| *read != Ssl2Answer::Open);
             assert_eq!(version, Some(Ssl2Answer::Version(ProtocolVersion(2))), "{size}");
         }
-        for other in [&[22, 3, 1][..], &[21], &[0x80, 3, 0, 0, 1]] {
-            assert_eq!(Ssl2AnswerReader::default().push(other), Ssl2Answer::Other);
+        for record in [&[22, 3, 1][..], &[21]] {
+            assert_eq!(Ssl2AnswerReader::default().push(record), Ssl2Answer::Record);
         }
+        assert_eq!(Ssl2AnswerReader::default().push(&[0x80, 3, 0, 0, 1]), Ssl2Answer::Other);
     }
 }

@@ -293,6 +293,69 @@ fn a_close_stands_whether_a_reset_or_another_close_follows() {
 }
 
 #[test]
+fn whoever_closed_first_gave_the_handshake_up() {
+    let wire = Wire::default();
+    // The client has sent its Finished and then had enough; the server's never comes.
+    let full = session(Scenario::Tls12);
+    let segments = wire.segments(&full.clone().cut_after(3, Ending::Open));
+    for flags in [FIN, RESET] {
+        let mut given_up = segments.clone();
+        given_up.push(next(&given_up, Client, Duration::from_secs(3), FIN));
+        given_up.push(next(&given_up, Server, ms(20), flags));
+        let seen = seen(&wire, &given_up);
+        assert_eq!(cause(&seen), (FailureCause::Closed, Phase::ClientFlight, Party::Client), "{flags:?}");
+    }
+}
+
+#[test]
+fn a_new_connection_over_a_stalled_one_leaves_the_stalled_ones_cause() {
+    let wire = Wire::default();
+    let stalled = resent(unheard(&wire, &hybrid()), &[210, 640, 1500]);
+    let later = Wire {
+        start: wire.start + Duration::from_secs(3),
+        client_first_sequence: wire.client_first_sequence.wrapping_add(0x4000_0000),
+        server_first_sequence: wire.server_first_sequence.wrapping_add(0x4000_0000),
+        ..wire.clone()
+    };
+    let all: Vec<Packet> =
+        wire.packets(&stalled).into_iter().chain(packets(&later, &session(Scenario::X25519))).collect();
+    let seen = crate::observe::observe(wire.link, &all);
+    let [first, second] = seen.as_slice() else { panic!("{} attempts", seen.len()) };
+    assert_eq!(cause(first), BLACKHOLE);
+    assert_eq!(second.outcome, Outcome::Completed);
+}
+
+#[test]
+fn only_what_goes_on_shows_that_a_timeout_came_early() {
+    let wire = Wire::default();
+    let hello = unheard(&wire, &hybrid());
+    let late = |after: Duration, place: usize| {
+        let mut segments = hello.clone();
+        let again = hello[data(&hello, Client)[place]].clone();
+        segments.push(Segment { at: again.at + after, ..again });
+        segments
+    };
+    let early = |segments: &[Segment]| {
+        let mut packets = wire.packets(segments);
+        packets.extend(clock(&wire, Duration::from_secs(30)));
+        packets.sort_by_key(|packet| packet.at);
+        crate::observe::observe_with_health(wire.link, &packets).1.table.late_completions
+    };
+    // The clock has to pass the timeout first.
+    let pass = |segments: Vec<Segment>| -> Vec<Segment> {
+        let mut all = segments;
+        let mut answer = next(&all, Server, Duration::ZERO, ACK);
+        answer.at = all[0].at + Duration::from_secs(9);
+        answer.payload = vec![22, 3, 3, 0, 4];
+        all.push(answer);
+        all
+    };
+    let again = late(Duration::from_secs(8), 0);
+    assert_eq!(early(&again), 0, "the hello once more is no progress");
+    assert_eq!(early(&pass(again)), 1, "an answer is");
+}
+
+#[test]
 fn a_refused_upgrade_is_no_failure_of_the_path() {
     let dialogue: [(_, &[u8]); 3] = [
         (Server, b"220 mail.example ESMTP\r\n"),
