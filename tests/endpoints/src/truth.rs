@@ -206,12 +206,8 @@ impl Connection {
                     // Node checks certificates once the handshake is over, and hangs up.
                     (_, Some(_)) if view.old_finished() => End::Completed,
                     (_, Some((by, (packet, reset)))) => {
-                        let causes: &[&str] = match (reset, view.reset_by(by)) {
-                            (true, _) => &["reset"],
-                            // Data that came after the close was answered by a reset: both were sent, by the same side.
-                            (false, true) => &["closed", "reset"],
-                            (false, false) => &["closed"],
-                        };
+                        // A reset behind a close only answers data that came after it.
+                        let causes: &[&str] = if reset { &["reset"] } else { &["closed"] };
                         End::Cause(causes, by, late(by, packet))
                     }
                     (_, None) => return Err("was meant to be refused, and nothing ended it".to_owned()),

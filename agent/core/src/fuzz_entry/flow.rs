@@ -191,14 +191,19 @@ const BYTES: usize = 48 * 1024;
 /// # Panics
 /// Where a bound is broken, an observation is told of nothing, or anything is left after the end.
 pub fn observer(input: &[u8]) {
-    let limits = Limits { flows: FLOWS, bytes: BYTES, ..Limits::default() };
-    let mut observer = Observer::new(Settings { limits, ..Settings::default() });
+    let mut observer = bounded();
     let mut told = feed(input, &mut observer);
     let packets = observer.health().used;
     observer.finish();
     told += std::iter::from_fn(|| observer.next_observation()).count();
     assert!(told as u64 <= packets, "{told} attempts in {packets} packets");
     assert_eq!((observer.health().flows, observer.health().buffered), (0, 0));
+}
+
+/// An observer with the bounds that [`feed`] holds it to.
+pub(super) fn bounded() -> Observer {
+    let limits = Limits { flows: FLOWS, bytes: BYTES, ..Limits::default() };
+    Observer::new(Settings { limits, ..Settings::default() })
 }
 
 /// Feeds the frames of an input; how many observations came out on the way.

@@ -1,6 +1,6 @@
 //! Whole frames: encapsulations, fragments, messages of routers.
 
-use super::flow::feed;
+use super::flow::{bounded, feed};
 use super::input::Input;
 use super::reading::LINKS;
 use crate::observer::{InterfaceId, Observer, Packet, Settings};
@@ -46,7 +46,7 @@ fn packet(link: crate::decode::LinkType, number: usize, bytes: &[u8]) -> Packet<
 pub fn icmp(input: &[u8]) {
     let mut input = Input(input);
     let (Some(version), Some(length)) = (input.byte(), input.number()) else { return };
-    let mut observer = Observer::new(Settings::default());
+    let mut observer = bounded();
     let beginning = input.bytes(usize::from(length));
     let _ = feed(beginning, &mut observer);
     let mut messages = 0;

@@ -16,8 +16,6 @@ pub(crate) struct Half {
     pub(crate) ends: Vec<(usize, usize)>,
     /// First packet that closed or reset it, and whether it did the latter.
     pub(crate) closed: Option<(usize, bool)>,
-    /// Whether it was reset at any time.
-    pub(crate) reset: bool,
 }
 
 /// One connection.
@@ -58,7 +56,6 @@ fn half(start: u32, segments: Vec<&Segment<'_>>) -> Half {
     let close = segments.iter().find(|segment| segment.fin || segment.reset);
     let mut half = Half {
         closed: close.map(|segment| (segment.packet, segment.reset)),
-        reset: segments.iter().any(|segment| segment.reset),
         ..Half::default()
     };
     let mut pieces: Vec<_> = segments.into_iter().filter(|segment| !segment.data.is_empty()).collect();

@@ -60,8 +60,6 @@ pub(crate) struct View {
     pub(crate) modern: bool,
     /// How each side closed: the packet, and whether it reset. Client, then server.
     pub(crate) closed: [Option<(usize, bool)>; 2],
-    /// Which side reset at any time.
-    resets: [bool; 2],
 }
 
 const HELLO_RETRY: [u8; 4] = [0xcf, 0x21, 0xad, 0x74];
@@ -72,7 +70,6 @@ impl View {
         let (client, server) = (split(&stream.client), split(&stream.server));
         let mut view = Self {
             closed: [stream.client.closed, stream.server.closed],
-            resets: [stream.client.reset, stream.server.reset],
             ..Self::default()
         };
         let hello = clear_messages(&client).into_iter().find(|(kind, _)| *kind == 1);
@@ -130,12 +127,6 @@ impl View {
     pub(crate) fn encrypted_messages(&self, side: Side) -> Vec<(u8, usize)> {
         let records = self.records(side).iter().filter(|record| record.phase == Phase::Handshake);
         records.flat_map(|record| record.messages.iter().map(|(kind, body)| (*kind, body.len()))).collect()
-    }
-
-    /// Whether a side reset at any time.
-    pub(crate) fn reset_by(&self, side: Side) -> bool {
-        let [client, server] = self.resets;
-        if side == Side::Client { client } else { server }
     }
 
     /// The view up to and with a packet.
