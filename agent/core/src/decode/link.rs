@@ -152,7 +152,11 @@ fn pppoe<'a>(view: View<'a>, mut around: Around) -> Outcome<'a> {
 pub(super) fn hdlc<'a>(view: View<'a>, around: Around) -> Outcome<'a> {
     match view.be16(0)? {
         0xff03 => ppp(view.after(2)?, around),
-        0x0f00 | 0x8f00 => ether_type(view.be16(2)?, view.after(4)?, around),
+        0x0f00 | 0x8f00 => match view.be16(2)? {
+            // Framing within framing is no layer that counts, and a packet has room for thousands of it.
+            number::PPP => Err(Skip::NotIp),
+            kind => ether_type(kind, view.after(4)?, around),
+        },
         _ => ppp(view, around),
     }
 }

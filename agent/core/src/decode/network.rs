@@ -148,8 +148,10 @@ fn other<'a>(mut protocol: u8, ends: Ends, mut view: View<'a>, around: Around) -
             number::AUTHENTICATION => (usize::from(view.byte(1)?) + 2) * 4,
             number::FRAGMENT => {
                 let place = view.be16(2)?;
-                // An atomic fragment (RFC 6946) is a whole packet.
-                if place & 0xfff9 != 0 {
+                // An atomic fragment (RFC 6946) is a whole packet. A quote holds one piece; of the first one what
+                // follows is walked here, where it counts, for a quote may hold thousands of these headers.
+                let is_first_of_quote = around.quoted && place & 0xfff8 == 0;
+                if place & 0xfff9 != 0 && !is_first_of_quote {
                     let piece = Piece {
                         identification: view.be32(4)?,
                         offset: usize::from(place & 0xfff8),
