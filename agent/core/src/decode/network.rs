@@ -58,6 +58,17 @@ mod number {
     pub(super) const MPLS: u8 = 137;
 }
 
+/// The length that an IP header tells of its packet, where the bytes may be such a header.
+pub(super) fn ip_length(packet: View<'_>) -> Option<usize> {
+    let first = packet.byte(0).ok()?;
+    let (length, least) = match first >> 4 {
+        4 if first & 0x0f >= 5 => (usize::from(packet.be16(2).ok()?), usize::from(first & 0x0f) * 4),
+        6 => (usize::from(packet.be16(4).ok()?) + 40, 40),
+        _ => return None,
+    };
+    (length >= least).then_some(length)
+}
+
 /// An IP packet; its first bits tell the version.
 pub(super) fn ip<'a>(packet: View<'a>, around: Around) -> Outcome<'a> {
     ip_alone(packet, around)

@@ -233,6 +233,27 @@ fn mpls_tells_its_content_by_the_first_bits() {
 }
 
 #[test]
+fn an_ip_packet_below_labels_is_one_whatever_its_addresses_look_like() {
+    // As an Ethernet frame's type: MPLS, PPPoE, IPv4, a VLAN tag, IPv6.
+    for source in [[136, 71, 1, 2], [136, 100, 17, 0], [8, 0, 70, 1], [129, 0, 0, 9], [134, 221, 96, 1]] {
+        let mut inner = plain();
+        inner[12..16].copy_from_slice(&source);
+        assert_tunnel(&v4(137, &[&[0, 1, 1, 64], &inner[..]].concat()), &["mpls:16"]);
+        // An acknowledgment alone is padded to the least length of a frame.
+        let mut short = v4(6, &tcp()[..20]);
+        short[12..16].copy_from_slice(&source);
+        let frame = ethernet(0x8847, &[&[0, 1, 1, 64], &short[..], &[0; 2]].concat());
+        let found = segment_of(LinkType::Ethernet, &frame).unwrap();
+        assert_eq!((IpAddr::from(found.source), found.payload_length), (IpAddr::from(source), 0));
+    }
+    for part in [[0x88, 0x47, 0, 0], [0x88, 0x64, 0x11, 0], [8, 0, 0x45, 0], [0x86, 0xdd, 0x60, 0]] {
+        let mut inner = v6(6, &tcp());
+        inner[12..16].copy_from_slice(&part);
+        assert_tunnel(&v4(137, &[&[0, 1, 1, 64], &inner[..]].concat()), &["mpls:16"]);
+    }
+}
+
+#[test]
 fn pppoe_sessions_are_followed_and_their_padding_is_no_payload() {
     let length = u8::try_from(plain().len() + 2).unwrap();
     let mut frame = ethernet(0x8864, &[&[0x11, 0, 0, 5, 0, length, 0, 0x21], &plain()[..]].concat());
