@@ -12,9 +12,13 @@ use datagram::{Datagram, Taken};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-/// How long after its first piece a packet may become whole (RFC 791 suggests 15 s, RFC 8200 section 4.5 says 60 s; Linux
-/// takes 30 s).
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long after its first piece an IPv4 packet may become whole. RFC 791 suggests 15 s and Linux takes 30 s, but a fast
+/// sender uses all 65,536 numbers within a few seconds (RFC 4963), and then pieces of two packets would be mixed; the
+/// pieces of one come within milliseconds.
+const TIMEOUT_V4: Duration = Duration::from_secs(5);
+
+/// How long an IPv6 packet has, whose numbers are of 32 bits (RFC 8200 section 4.5 says 60 s; Linux takes 30 s).
+const TIMEOUT_V6: Duration = Duration::from_secs(30);
 
 /// How long after a packet became whole further pieces with its number are copies that the capture made, rather than
 /// those of another packet: captures of several queues are out of order by milliseconds.
@@ -28,6 +32,7 @@ struct Key {
     destination: Address,
     identification: u32,
     protocol: u8,
+    family: Family,
     path: PathId,
 }
 
@@ -41,7 +46,15 @@ impl Key {
                 Family::V4 => fragment.protocol,
                 Family::V6 => 0,
             },
+            family: fragment.ends.family,
             path,
+        }
+    }
+
+    const fn timeout(&self) -> Duration {
+        match self.family {
+            Family::V4 => TIMEOUT_V4,
+            Family::V6 => TIMEOUT_V6,
         }
     }
 }
@@ -94,10 +107,11 @@ pub(crate) struct FragmentCounts {
 /// Packets whose pieces are being collected.
 ///
 /// Bounds: [`Fragments::MAX_BYTES`] for all together, overhead included; [`Fragments::MAX_PACKETS`] packets; of one
-/// packet [`Fragments::MAX_PIECES`] pieces, 65,535 bytes (the protocol's own bound), and 30 s of capture time from its
-/// first piece. Over the bounds for all, the packet begun first is given up; over those for one, that one.
+/// packet [`Fragments::MAX_PIECES`] pieces, 65,535 bytes (the protocol's own bound), and 5 s (IPv4) or 30 s (IPv6) of
+/// capture time from its first piece; an IPv4 packet behind one of IPv6 is put away with that, and joins nothing more. Over the bounds for all, the packet begun first is given up; over those for one, that one.
 ///
-/// Of overlapping bytes the first stand, except that IPv6 packets with overlapping pieces are dropped whole
+/// Of overlapping bytes the first stand, except that an IPv4 piece with the place of another and other bytes begins a
+/// packet anew, since the number was used again, and that IPv6 packets with overlapping pieces are dropped whole
 /// (RFC 5722). A piece that repeats another exactly is a copy in either family. Of pieces that the capture cut, the
 /// packet ends, as far as it was captured, at the first cut.
 #[derive(Debug, Default)]
@@ -135,7 +149,7 @@ impl Fragments {
     /// Takes a fragment; returns its packet if that is whole now. `now` never runs backwards.
     pub(crate) fn add<'a>(&mut self, fragment: &Fragment<'a>, path: PathId, now: u64) -> Option<Whole<'a>> {
         let key = Key::of(fragment, path);
-        self.renew_if_stale(&key, now);
+        self.renew_if_used_again(&key, fragment, now);
         if !self.entries.contains_key(&key) {
             self.begin(key, now);
         }
@@ -188,7 +202,7 @@ impl Fragments {
 
     /// Gives up what has waited too long.
     pub(crate) fn advance(&mut self, now: u64) {
-        while self.order.front().is_some_and(|(began, _)| is_past(*began, TIMEOUT, now)) {
+        while self.order.front().is_some_and(|(began, key)| is_past(*began, key.timeout(), now)) {
             self.give_up_first(Skip::Fragment);
         }
     }
@@ -209,13 +223,21 @@ impl Fragments {
         self.bytes += Self::BYTES_PER_ENTRY;
     }
 
-    /// The number of a packet that has long been whole may be used again.
-    fn renew_if_stale(&mut self, key: &Key, now: u64) {
-        if let Some(entry) = self.entries.get_mut(key)
-            && matches!(entry.state, State::Whole(at) if is_past(at, COPIES, now))
-        {
-            *entry = Entry { began: now, state: State::Collecting(Datagram::default()) };
-        }
+    /// The number of a packet that has long been whole, or had its time, or lies where another one does, is used again.
+    fn renew_if_used_again(&mut self, key: &Key, fragment: &Fragment<'_>, now: u64) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let is_over = is_past(entry.began, key.timeout(), now);
+        let (bytes, pieces) = match &entry.state {
+            State::Whole(at) if is_past(*at, COPIES, now) => (0, 0),
+            State::Refused(_) if is_over => (0, 0),
+            State::Collecting(datagram) if is_over || datagram.is_of_another(fragment) => {
+                (datagram.heap_bytes(), datagram.pieces())
+            }
+            _ => return,
+        };
+        *entry = Entry { began: now, state: State::Collecting(Datagram::default()) };
+        self.bytes -= bytes;
+        self.count(Skip::Fragment, pieces);
     }
 
     fn keep_within_bounds(&mut self) {

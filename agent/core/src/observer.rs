@@ -2,7 +2,7 @@
 
 use crate::decode::{Decoded, LinkType, Segment, Skip, decode};
 use crate::fallback::{Failed, Fallbacks, Pair};
-use crate::flow::key::{End, FlowKey, Paths};
+use crate::flow::key::{End, FlowKey, PathId};
 use crate::flow::table::{Arrival, Limits, Settled, Table, TableCounts};
 use crate::fragments::Fragments;
 use crate::local::LocalNetworks;
@@ -124,7 +124,6 @@ pub struct Observer {
     key_log: Option<SharedKeyLog>,
     table: Table,
     fragments: Fragments,
-    paths: Paths,
     order: Order,
     fallbacks: Fallbacks,
     hashes: Hashes,
@@ -150,7 +149,6 @@ impl Observer {
             table: Table::new(settings.limits, settings.hash_seed).with_key_log(key_log.clone()),
             key_log,
             fragments: Fragments::default(),
-            paths: Paths::default(),
             order: Order::new(settings.limits.bytes / 4),
             fallbacks: Fallbacks::new(settings.fallback_window),
             hashes: Hashes::new(settings.hash_seed),
@@ -214,9 +212,7 @@ impl Observer {
 
     /// Takes a segment that came in this number of captured packets.
     fn segment(&mut self, segment: &Segment<'_>, when: When, packets: u64) {
-        let Some(path) = self.paths.number(&segment.encapsulation) else {
-            return self.count_skip(Skip::TooDeep, packets);
-        };
+        let path = PathId::of(&segment.encapsulation);
         self.health.used += packets;
         let When { at, now, interface } = when;
         self.table.segment(&Arrival { segment, at, now, path, interface });
@@ -229,21 +225,19 @@ impl Observer {
         match decoded {
             Err(skip) => self.count_skip(*skip, packets),
             Ok(Decoded::Segment(segment)) => self.segment(segment, when, packets),
-            Ok(Decoded::TooBig(quote)) => match self.paths.number(&quote.encapsulation) {
-                Some(path) => {
-                    self.health.used += packets;
-                    self.table.too_big(quote, path);
+            Ok(Decoded::TooBig(quote)) => {
+                self.health.used += packets;
+                self.table.too_big(quote, PathId::of(&quote.encapsulation));
+            }
+            Ok(Decoded::Fragment(_)) if reassemblies >= MAX_REASSEMBLIES => {
+                self.count_skip(Skip::TooDeep, packets);
+            }
+            Ok(Decoded::Fragment(fragment)) => {
+                let path = PathId::of(&fragment.encapsulation);
+                if let Some(whole) = self.fragments.add(fragment, path, when.now) {
+                    self.other(&whole.decode(), when, whole.pieces, reassemblies + 1);
                 }
-                None => self.count_skip(Skip::TooDeep, packets),
-            },
-            Ok(Decoded::Fragment(fragment)) => match self.paths.number(&fragment.encapsulation) {
-                Some(path) if reassemblies < MAX_REASSEMBLIES => {
-                    if let Some(whole) = self.fragments.add(fragment, path, when.now) {
-                        self.other(&whole.decode(), when, whole.pieces, reassemblies + 1);
-                    }
-                }
-                _ => self.count_skip(Skip::TooDeep, packets),
-            },
+            }
         }
     }
 

@@ -36,7 +36,7 @@ struct Waiting {
 
 impl Waiting {
     /// End, start, endpoints, encapsulation.
-    fn rank(&self) -> (Timestamp, Timestamp, [Endpoint; 2], u32) {
+    fn rank(&self) -> (Timestamp, Timestamp, [Endpoint; 2], u64) {
         let Settled { key, client, verdict, .. } = &self.settled;
         let endpoints = [key.endpoint(*client), key.endpoint(client.peer())];
         (verdict.at, self.start, endpoints, key.path().0)

@@ -10,8 +10,10 @@
 //! direction; an MPLS label means something to the next router only, and the last router but one takes it off; a tag
 //! with VLAN id 0 gives a priority and no VLAN; a load balancer sends requests on in IP-in-IP, GRE or the like, and the
 //! server answers its client directly. For the same reason outer IP addresses are no part of it: the two directions may
-//! take different paths. And a host whose interfaces show a packet both inside its tunnel and after it sees one
-//! connection.
+//! take different paths.
+//!
+//! A host whose interfaces show a packet both inside its tunnel and after it sees one connection where the tunnel is one
+//! of those others, and two where its layer divides address spaces: nothing in the packet after it says where it was.
 
 use super::skip::Skip;
 use std::fmt;
@@ -75,6 +77,19 @@ impl Layer {
             | Self::Teredo => None,
         }
     }
+
+    /// [`Layer::identity`] as a number, another one for every layer.
+    fn word(self) -> Option<u64> {
+        let (kind, number) = match self.identity()? {
+            Self::Vlan(id) => (1, u32::from(id)),
+            Self::Vxlan(network) => (2, network),
+            Self::Geneve(network) => (3, network),
+            Self::Pppoe(session) => (4, u32::from(session)),
+            Self::Nvgre(key) => (5, key),
+            _ => return None,
+        };
+        Some((kind << 32) | u64::from(number))
+    }
 }
 
 impl fmt::Display for Layer {
@@ -119,14 +134,15 @@ impl Encapsulation {
         self.layers.into_iter().filter(|layer| *layer != Layer::None)
     }
 
-    /// What of it tells connections apart; equal for both directions of one.
-    pub fn identity(&self) -> Self {
-        let mut identity = Self::default();
-        let parts = self.layers().filter_map(Layer::identity);
-        for (place, layer) in identity.layers.iter_mut().zip(parts) {
-            *place = layer;
+    /// What of it tells connections apart, as a number; equal for both directions of one, and 0 for nothing.
+    ///
+    /// One layer has a number that no other single one has. Of several it is a hash without a key, the same in every
+    /// run: two stacks share one by a chance of 1 in 2^64.
+    pub fn identity(&self) -> u64 {
+        if self.is_empty() {
+            return 0;
         }
-        identity
+        self.layers().filter_map(Layer::word).fold(0, |above, word| mixed(above ^ word))
     }
 
     pub(super) fn push(&mut self, layer: Layer) -> Result<(), Skip> {
@@ -134,6 +150,13 @@ impl Encapsulation {
         *free = layer;
         Ok(())
     }
+}
+
+/// Spreads a number over 64 bits; no two come to the same one (the finaliser of SplitMix64).
+const fn mixed(mut number: u64) -> u64 {
+    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 #[cfg(test)]
@@ -151,9 +174,7 @@ mod tests {
         let there = around(&[Layer::Vlan(7), Layer::Mpls(16), Layer::Mpls(17), Layer::Gtpu(1)]);
         let back = around(&[Layer::Vlan(7), Layer::Gtpu(2)]);
         assert_eq!(there.identity(), back.identity());
-        assert!(
-            around(&[Layer::Gre, Layer::IpInIp, Layer::GreKey(4), Layer::Erspan(1)]).identity().is_empty()
-        );
+        assert_eq!(around(&[Layer::Gre, Layer::IpInIp, Layer::GreKey(4), Layer::Erspan(1)]).identity(), 0);
     }
 
     #[test]
@@ -169,6 +190,20 @@ mod tests {
             assert_ne!(around(&[one]).identity(), around(&[other]).identity(), "{one:?} {other:?}");
         }
         assert_eq!(around(&[Layer::Nvgre(0x101)]).identity(), around(&[Layer::Nvgre(0x102)]).identity());
+    }
+
+    #[test]
+    fn stacks_of_networks_are_told_apart_by_every_layer_and_their_order() {
+        let numbers = 0..40_u16;
+        let pairs = numbers.clone().flat_map(|a| numbers.clone().map(move |b| (a, b)));
+        let stacks = pairs.flat_map(|(a, b)| {
+            let vlans = [Layer::Vlan(a), Layer::Vlan(b)];
+            let mixed = [Layer::Vlan(a + 1), Layer::Vxlan(b.into())];
+            [around(&vlans), around(&mixed), around(&[mixed[1], mixed[0]])]
+        });
+        let found: std::collections::HashSet<u64> = stacks.map(|stack| stack.identity()).collect();
+        // VLAN 0 is none, so that (0, n) and (n, 0) are one network.
+        assert_eq!(found.len(), 3 * 1600 - 39);
     }
 
     #[test]

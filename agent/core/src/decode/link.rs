@@ -1,7 +1,7 @@
 //! Link layers, and what stands between them and IP: VLAN tags, MPLS labels, PPPoE and PPP.
 
 use super::encapsulation::Layer;
-use super::network::{ip, ip_alone};
+use super::network::{ip, ip_alone, ip_length};
 use super::skip::Skip;
 use super::view::View;
 use super::{Around, Outcome};
@@ -111,6 +111,10 @@ pub(super) fn mpls<'a>(mut view: View<'a>, mut around: Around) -> Outcome<'a> {
             break;
         }
     }
+    if is_ip(view) {
+        // First of all, for there is little chance in a length that fits; where Ethernet has its type, IP has an address.
+        return ip(view, around);
+    }
     if is_ethernet(view) {
         // Before the others: an address may begin like any of them.
         return ethernet(view, around);
@@ -121,6 +125,12 @@ pub(super) fn mpls<'a>(mut view: View<'a>, mut around: Around) -> Outcome<'a> {
         0 if view.after(4).is_ok_and(is_ethernet) => ethernet(view.after(4)?, around),
         _ => Err(Skip::NotIp),
     }
+}
+
+/// Whether bytes below labels are an IP packet whose length fits. A packet in a short frame is followed by padding, up to
+/// the 46 bytes of a frame's least content; a frame with a TCP segment in it is never that short.
+fn is_ip(view: View<'_>) -> bool {
+    ip_length(view).is_some_and(|length| length == view.length || (length < view.length && view.length <= 46))
 }
 
 /// Whether bytes read as an Ethernet frame with something in it that is followed.
@@ -152,7 +162,11 @@ fn pppoe<'a>(view: View<'a>, mut around: Around) -> Outcome<'a> {
 pub(super) fn hdlc<'a>(view: View<'a>, around: Around) -> Outcome<'a> {
     match view.be16(0)? {
         0xff03 => ppp(view.after(2)?, around),
-        0x0f00 | 0x8f00 => ether_type(view.be16(2)?, view.after(4)?, around),
+        0x0f00 | 0x8f00 => match view.be16(2)? {
+            // Framing within framing is no layer that counts, and a packet has room for thousands of it.
+            number::PPP => Err(Skip::NotIp),
+            kind => ether_type(kind, view.after(4)?, around),
+        },
         _ => ppp(view, around),
     }
 }

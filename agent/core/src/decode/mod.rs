@@ -2,7 +2,8 @@
 //! frame by.
 //!
 //! Enters: link type, the captured bytes, the length on the wire. Leaves: a [`Decoded`] that borrows its payload from
-//! the frame. No state, no allocation. Encapsulations are followed to [`Encapsulation::MAX_DEPTH`], told by what a
+//! the frame. No state, no allocation. Every way from a header to another of its kind counts: it adds a layer, or is one
+//! of eight extension headers, or the one quote of a packet; so that no frame nests for ever. Encapsulations are followed to [`Encapsulation::MAX_DEPTH`], told by what a
 //! header says of the next one, and UDP tunnels by port and a strict reading of their header. Lengths follow what the
 //! headers say rather than the frame's end, since short Ethernet frames carry padding; a total length of 0 is a packet
 //! that the sender's network card was to cut (segmentation offload) and reaches to the end of the frame. Checksums are

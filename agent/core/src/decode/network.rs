@@ -58,6 +58,17 @@ mod number {
     pub(super) const MPLS: u8 = 137;
 }
 
+/// The length that an IP header tells of its packet, where the bytes may be such a header.
+pub(super) fn ip_length(packet: View<'_>) -> Option<usize> {
+    let first = packet.byte(0).ok()?;
+    let (length, least) = match first >> 4 {
+        4 if first & 0x0f >= 5 => (usize::from(packet.be16(2).ok()?), usize::from(first & 0x0f) * 4),
+        6 => (usize::from(packet.be16(4).ok()?) + 40, 40),
+        _ => return None,
+    };
+    (length >= least).then_some(length)
+}
+
 /// An IP packet; its first bits tell the version.
 pub(super) fn ip<'a>(packet: View<'a>, around: Around) -> Outcome<'a> {
     ip_alone(packet, around)
@@ -148,8 +159,10 @@ fn other<'a>(mut protocol: u8, ends: Ends, mut view: View<'a>, around: Around) -
             number::AUTHENTICATION => (usize::from(view.byte(1)?) + 2) * 4,
             number::FRAGMENT => {
                 let place = view.be16(2)?;
-                // An atomic fragment (RFC 6946) is a whole packet.
-                if place & 0xfff9 != 0 {
+                // An atomic fragment (RFC 6946) is a whole packet. A quote holds one piece; of the first one what
+                // follows is walked here, where it counts, for a quote may hold thousands of these headers.
+                let is_first_of_quote = around.quoted && place & 0xfff8 == 0;
+                if place & 0xfff9 != 0 && !is_first_of_quote {
                     let piece = Piece {
                         identification: view.be32(4)?,
                         offset: usize::from(place & 0xfff8),

@@ -233,6 +233,27 @@ fn mpls_tells_its_content_by_the_first_bits() {
 }
 
 #[test]
+fn an_ip_packet_below_labels_is_one_whatever_its_addresses_look_like() {
+    // As an Ethernet frame's type: MPLS, PPPoE, IPv4, a VLAN tag, IPv6.
+    for source in [[136, 71, 1, 2], [136, 100, 17, 0], [8, 0, 70, 1], [129, 0, 0, 9], [134, 221, 96, 1]] {
+        let mut inner = plain();
+        inner[12..16].copy_from_slice(&source);
+        assert_tunnel(&v4(137, &[&[0, 1, 1, 64], &inner[..]].concat()), &["mpls:16"]);
+        // An acknowledgment alone is padded to the least length of a frame.
+        let mut short = v4(6, &tcp()[..20]);
+        short[12..16].copy_from_slice(&source);
+        let frame = ethernet(0x8847, &[&[0, 1, 1, 64], &short[..], &[0; 2]].concat());
+        let found = segment_of(LinkType::Ethernet, &frame).unwrap();
+        assert_eq!((IpAddr::from(found.source), found.payload_length), (IpAddr::from(source), 0));
+    }
+    for part in [[0x88, 0x47, 0, 0], [0x88, 0x64, 0x11, 0], [8, 0, 0x45, 0], [0x86, 0xdd, 0x60, 0]] {
+        let mut inner = v6(6, &tcp());
+        inner[12..16].copy_from_slice(&part);
+        assert_tunnel(&v4(137, &[&[0, 1, 1, 64], &inner[..]].concat()), &["mpls:16"]);
+    }
+}
+
+#[test]
 fn pppoe_sessions_are_followed_and_their_padding_is_no_payload() {
     let length = u8::try_from(plain().len() + 2).unwrap();
     let mut frame = ethernet(0x8864, &[&[0x11, 0, 0, 5, 0, length, 0, 0x21], &plain()[..]].concat());
@@ -265,6 +286,55 @@ fn nesting_is_followed_to_the_bound_and_no_further() {
             Ok(found) => assert_eq!(tunnel(&found).len(), depth),
             Err(skip) => assert_eq!((skip, depth), (Skip::TooDeep, Encapsulation::MAX_DEPTH + 1)),
         }
+    }
+}
+
+#[test]
+fn framings_of_ppp_within_each_other_are_not_followed_for_ever() {
+    let deep = [0x0f, 0, 0x88, 0x0b].repeat(16_375);
+    let packet = v4(47, &[&[0, 0, 0x88, 0x0b], &deep[..4 * 16_370]].concat());
+    assert_eq!(segment(&packet).unwrap_err(), Skip::NotIp);
+    assert_eq!(segment_of(LinkType::Ppp, &deep).unwrap_err(), Skip::NotIp);
+    assert_eq!(segment_of(LinkType::Ethernet, &ethernet(0x880b, &deep)).unwrap_err(), Skip::NotIp);
+    // Once is what there is.
+    let once = [&[0, 0, 0x88, 0x0b, 0x0f, 0, 8, 0], &plain()[..]].concat();
+    assert_tunnel(&v4(47, &once), &["gre"]);
+}
+
+#[test]
+fn fragment_headers_in_a_quote_are_not_followed_for_ever() {
+    let header = |next: u8| [next, 0, 0, 1, 0, 0, 0, 7];
+    let deep = header(44).repeat(8_000);
+    assert_eq!(quote(&too_big_v6(&v6(44, &deep))).unwrap_err(), Skip::TooDeep);
+    assert!(quote(&too_big_v6(&v6(44, &[&header(6), &tcp()[..]].concat()))).is_ok());
+}
+
+#[test]
+fn whatever_header_repeats_comes_to_an_end() {
+    // Every framing that may hold itself, as often as a packet has room.
+    let label = [0, 1, 0, 64];
+    let tag = [0, 5, 0x81, 0];
+    let session = [0x11, 0, 0, 5, 0xff, 0xff, 0, 0x21];
+    let bridged = [&[2; 12][..], &[0x81, 0, 0, 5, 0x81, 0]].concat();
+    for (kind, unit) in [
+        (0x8847, &label[..]),
+        (0x8100, &tag),
+        (0x8864, &session),
+        (0x6558, &bridged),
+        (0x880b, &[0xff, 3]),
+        (0x880b, &[0x0f, 0, 0x81, 0, 0, 5, 0x88, 0x0b]),
+        (0x880b, &[0x0f, 0, 0x88, 0x47, 0, 1, 1, 64]),
+    ] {
+        let content = unit.repeat(65_000 / unit.len());
+        let bytes = v4(47, &[&[0, 0][..], &u16::to_be_bytes(kind), &content].concat());
+        assert!(segment(&bytes).is_err(), "{kind:x}");
+        assert!(segment_of(LinkType::Ethernet, &ethernet(kind, &content)).is_err(), "{kind:x}");
+    }
+    for next in [0, 43, 44, 51, 60, 135, 139, 140] {
+        let length = u8::from(next == 51) * 4;
+        let content = [next, length, 0, 0, 0, 0, 0, 0].repeat(8_000);
+        assert!(segment(&v6(next, &content)).is_err(), "{next}");
+        assert!(segment(&too_big_v6(&v6(next, &content[..60_000]))).is_err(), "{next}");
     }
 }
 

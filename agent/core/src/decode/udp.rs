@@ -6,7 +6,7 @@
 
 use super::encapsulation::Layer;
 use super::link::{ether_type, ethernet, is_bridged, is_ethernet};
-use super::network::ip;
+use super::network::{ip, ip_length};
 use super::skip::Skip;
 use super::view::View;
 use super::{Around, Outcome};
@@ -60,13 +60,8 @@ fn elsewhere<'a>(content: View<'a>, around: Around) -> Outcome<'a> {
 
 /// Whether bytes begin with the header of an IP packet that ends where they do.
 fn fits(packet: View<'_>) -> bool {
-    let length = match packet.byte(0).map(|first| first >> 4) {
-        Ok(4) => packet.be16(2).map(usize::from),
-        Ok(6) => packet.be16(4).map(|length| usize::from(length) + 40),
-        _ => return false,
-    };
     // A short Ethernet frame is padded to 46 bytes of content.
-    length.is_ok_and(|length| length == packet.length || (length < 46 && packet.length == 46))
+    ip_length(packet).is_some_and(|length| length == packet.length || (length < 46 && packet.length == 46))
 }
 
 /// RFC 7348 section 5: of the first byte only the bit that says that there is a network identifier. Group policy uses

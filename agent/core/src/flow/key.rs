@@ -2,7 +2,6 @@
 
 use crate::decode::{Address, Encapsulation, Quote, Segment};
 use crate::observation::Endpoint;
-use std::collections::HashMap;
 
 /// Which end of a connection: the endpoints of a key are sorted, and `Low` is the smaller one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,9 +50,19 @@ impl<T> PerEnd<T> {
     }
 }
 
-/// Number of what tells connections apart in an encapsulation ([`Encapsulation::identity`]); 0 is nothing.
+/// What tells connections apart in an encapsulation ([`Encapsulation::identity`]); 0 is nothing.
+///
+/// There is no table of those seen: tunnels that somebody makes up would fill it, and shut out the real ones. Two
+/// networks with the same number would join only connections with the same endpoints. Whoever looks for such a pair, since
+/// the hash has no key, could as well send into the other network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct PathId(pub(crate) u32);
+pub(crate) struct PathId(pub(crate) u64);
+
+impl PathId {
+    pub(crate) fn of(encapsulation: &Encapsulation) -> Self {
+        Self(encapsulation.identity())
+    }
+}
 
 /// Both endpoints of a connection in a fixed order, so that its two directions share one key. The same endpoints
 /// inside two networks (VLANs, VXLAN segments and the like) are two connections.
@@ -103,49 +112,6 @@ impl FlowKey {
     }
 }
 
-/// The encapsulations seen so far, by what tells connections apart in them, each under a small number.
-#[derive(Debug, Default)]
-pub(crate) struct Paths {
-    numbers: HashMap<Encapsulation, PathId>,
-    /// The packet before mostly came the same way.
-    latest: Option<(Encapsulation, PathId)>,
-}
-
-impl Paths {
-    /// Distinct encapsulations that get a number of their own; the table of VLAN ids of one site fits many times.
-    const MAX: usize = 65_536;
-
-    /// The number of an encapsulation; `None` where too many distinct ones have been seen.
-    pub(crate) fn number(&mut self, encapsulation: &Encapsulation) -> Option<PathId> {
-        if encapsulation.is_empty() {
-            return Some(PathId::default());
-        }
-        if let Some((known, number)) = &self.latest
-            && known == encapsulation
-        {
-            return Some(*number);
-        }
-        let number = self.number_of_identity(encapsulation.identity())?;
-        self.latest = Some((*encapsulation, number));
-        Some(number)
-    }
-
-    fn number_of_identity(&mut self, identity: Encapsulation) -> Option<PathId> {
-        if identity.is_empty() {
-            return Some(PathId::default());
-        }
-        if let Some(known) = self.numbers.get(&identity) {
-            return Some(*known);
-        }
-        if self.numbers.len() >= Self::MAX {
-            return None;
-        }
-        let number = PathId(u32::try_from(self.numbers.len() + 1).ok()?);
-        self.numbers.insert(identity, number);
-        Some(number)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,5 +157,35 @@ mod tests {
         let (_, from) = FlowKey::of(&segment([127, 0, 0, 1], 443, [127, 0, 0, 1], 50_000), PathId(0));
         let (_, to) = FlowKey::of(&segment([127, 0, 0, 1], 50_000, [127, 0, 0, 1], 443), PathId(0));
         assert_eq!((from, to), (End::Low, End::High));
+    }
+
+    /// A SYN in VXLAN.
+    fn in_network(network: u32) -> Vec<u8> {
+        let v4 = |protocol: u8, content: &[u8]| {
+            let total = u8::try_from(20 + content.len()).unwrap();
+            let head = [0x45, 0, 0, total, 0, 1, 0, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+            [&head[..], content].concat()
+        };
+        let syn = v4(6, &[0x9c, 0x40, 1, 0xbb, 0, 0, 0, 7, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
+        let [_, high, middle, low] = network.to_be_bytes();
+        let udp = [0x9c, 0x40, 0x12, 0xb5, 0, 70, 0, 0, 8, 0, 0, 0, high, middle, low, 0];
+        v4(17, &[&udp[..], &[2; 12], &[8, 0], &syn].concat())
+    }
+
+    #[test]
+    fn a_flood_of_networks_that_are_made_up_shuts_out_none() {
+        use crate::observer::{InterfaceId, Observer, Packet, Settings};
+        let mut observer = Observer::new(Settings::default());
+        for number in 0..70_000 {
+            let bytes = in_network(number);
+            observer.packet(&Packet {
+                link: crate::decode::LinkType::RawIp,
+                at: crate::time::Timestamp::from_nanos(1_000_000_000),
+                interface: InterfaceId::default(),
+                bytes: &bytes,
+                wire_length: bytes.len(),
+            });
+        }
+        assert_eq!((observer.health().used, observer.health().flows), (70_000, 70_000));
     }
 }

@@ -57,9 +57,8 @@ impl Datagram {
     }
 
     pub(super) fn take(&mut self, fragment: &Fragment<'_>, most: usize) -> Taken {
-        let (from, end) = (fragment.offset, fragment.offset.saturating_add(fragment.length));
-        let is_odd = fragment.more && !fragment.length.is_multiple_of(8);
-        if fragment.length == 0 || is_odd || end > MAX_LENGTH || !self.fits(fragment.more, end) {
+        let (from, end) = place(fragment);
+        if !self.fits(fragment) {
             return Taken::Dropped;
         }
         self.packets += 1;
@@ -83,8 +82,23 @@ impl Datagram {
         if self.total == Some(self.covered) { Taken::Whole } else { Taken::Held }
     }
 
-    /// Whether a piece agrees with what is known of the packet's end.
-    fn fits(&self, more: bool, end: usize) -> bool {
+    /// Whether a piece is of another packet with the same number: its place is that of one that is held, and its bytes
+    /// are others. IPv4 has 65,536 numbers between two hosts, which come round within seconds (RFC 4963).
+    pub(super) fn is_of_another(&self, fragment: &Fragment<'_>) -> bool {
+        let differs = |piece: &Piece| {
+            let common = piece.bytes.len().min(fragment.bytes.len());
+            piece.offset == fragment.offset && piece.bytes.get(..common) != fragment.bytes.get(..common)
+        };
+        fragment.ends.family == Family::V4 && self.fits(fragment) && self.pieces.iter().any(differs)
+    }
+
+    /// Whether a piece may be one, and agrees with what is known of the packet's end.
+    fn fits(&self, fragment: &Fragment<'_>) -> bool {
+        let (more, (_, end)) = (fragment.more, place(fragment));
+        let is_odd = more && !fragment.length.is_multiple_of(8);
+        if fragment.length == 0 || is_odd || end > MAX_LENGTH {
+            return false;
+        }
         let reached = self.pieces.last().map_or(0, Piece::end);
         match self.total {
             Some(total) => end <= total && (more || end == total),
@@ -149,6 +163,11 @@ impl Datagram {
         }
         payload
     }
+}
+
+/// Where a piece begins and ends.
+const fn place(fragment: &Fragment<'_>) -> (usize, usize) {
+    (fragment.offset, fragment.offset.saturating_add(fragment.length))
 }
 
 /// What a piece lies over.

@@ -172,6 +172,42 @@ fn a_number_used_again_is_another_packet() {
 }
 
 #[test]
+fn a_number_used_again_before_its_packet_was_whole_mixes_nothing() {
+    let mut new = tcp(1000);
+    new[20..].reverse();
+    let old = pieces(false, 4242, &tcp(900), 600);
+    let new_pieces = pieces(false, 4242, &new, 600);
+    for (after, reversed, lost) in [
+        // The old packet has been given up by then.
+        (13 * SECOND, false, 1),
+        (13 * SECOND, true, 1),
+        // It has not, but its beginning is another one's.
+        (3 * SECOND, false, 1),
+    ] {
+        let mut room = Room::new();
+        room.take(&old[0]);
+        room.now += after;
+        let mut packets = new_pieces.clone();
+        if reversed {
+            packets.reverse();
+        }
+        room.take_all(&packets);
+        assert_eq!(room.whole, [new[20..].to_vec()], "{after} {reversed}");
+        assert_eq!(room.skipped(Skip::Fragment), lost);
+        room.finish();
+        assert_eq!(room.skipped(Skip::Fragment), lost);
+    }
+}
+
+#[test]
+fn a_copy_that_was_cut_elsewhere_is_of_the_same_packet() {
+    let packets = pieces(false, 1, &tcp(1000), 600);
+    let mut room = Room::new();
+    room.take(&packets[0]).take_cut(&packets[0], 100, PathId(0)).take(&packets[1]).finish();
+    assert_eq!(room.whole, [content(1000)]);
+}
+
+#[test]
 fn of_overlapping_bytes_in_ipv4_the_first_stand() {
     let whole = tcp(100);
     let mut forged = whole[16..80].to_vec();
@@ -202,13 +238,13 @@ fn ipv6_packets_with_overlapping_pieces_are_dropped_whole() {
 
 #[test]
 fn a_packet_whose_pieces_never_all_come_is_counted() {
-    let packets = pieces(false, 1, &tcp(1000), 400);
-    for missing in 0..packets.len() {
+    for (is_v6, missing, limit) in [(false, 0, 5), (false, 1, 5), (false, 2, 5), (true, 1, 30)] {
+        let packets = pieces(is_v6, 1, &tcp(1000), 400);
         let mut room = Room::new();
         room.take_all(packets.iter().enumerate().filter(|(n, _)| *n != missing).map(|(_, packet)| packet));
-        room.fragments.advance(room.now + 30 * SECOND);
+        room.fragments.advance(room.now + limit * SECOND);
         assert_eq!(room.skipped(Skip::Fragment), 0);
-        room.fragments.advance(room.now + 30 * SECOND + 1);
+        room.fragments.advance(room.now + limit * SECOND + 1);
         assert_eq!(room.skipped(Skip::Fragment), 2);
         assert_eq!(room.fragments.bytes(), 0);
         // The last piece comes too late.

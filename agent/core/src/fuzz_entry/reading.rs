@@ -8,8 +8,14 @@ use crate::tls::decrypt::key_log::SharedKeyLog;
 use crate::tls::message::{MessageHeader, MessageReader, Part};
 use crate::tls::record::{Piece, RecordHeader, RecordReader};
 
-pub(super) const LINKS: [LinkType; 5] =
-    [LinkType::Ethernet, LinkType::Loopback, LinkType::RawIp, LinkType::LinuxSll, LinkType::LinuxSll2];
+pub(super) const LINKS: [LinkType; 6] = [
+    LinkType::Ethernet,
+    LinkType::Loopback,
+    LinkType::RawIp,
+    LinkType::LinuxSll,
+    LinkType::LinuxSll2,
+    LinkType::Ppp,
+];
 
 /// One byte for the link type, one for the bytes that the capture cut off, then the frame.
 ///

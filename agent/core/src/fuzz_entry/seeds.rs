@@ -146,6 +146,23 @@ fn icmp_seed(session: &Session) -> Vec<u8> {
     [vec![0], length(&beginning), beginning.clone(), length(&message), message].concat()
 }
 
+/// Framings that hold themselves, as often as a packet has room: PPP in GRE, and fragment headers in a quote.
+fn deep_seeds() -> [Vec<u8>; 2] {
+    let gre = [&[0, 0, 0x88, 0x0b][..], &[0x0f, 0, 0x88, 0x0b].repeat(16_370)].concat();
+    let length = |bytes: &[u8], more: usize| u16::try_from(bytes.len() + more).unwrap().to_be_bytes();
+    let [high, low] = length(&gre, 20);
+    let packet =
+        [&[0x45, 0, high, low, 0, 1, 0, 0, 64, 47, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2], &gre[..]].concat();
+    let headers = [44, 0, 0, 1, 0, 0, 0, 7].repeat(8_000);
+    let v6 = |next: u8, content: &[u8]| {
+        let [high, low] = length(content, 0);
+        [&[0x60, 0, 0, 0, high, low, next, 64][..], &[1; 32], content].concat()
+    };
+    let message = [&[2, 0, 0, 0, 0, 0, 5, 0x78], &v6(44, &headers)[..]].concat();
+    // The third link type is an IP packet alone.
+    [packet, v6(58, &message)].map(|packet| [vec![2, 0], packet].concat())
+}
+
 fn seeds(entry: &str) -> Vec<Vec<u8>> {
     let in_pieces = |bytes: Vec<u8>| [vec![0x12, 0x34, 0x56, 0x78], bytes].concat();
     let sides = || SESSIONS.iter().flat_map(|s| [stream(s, Side::Client), stream(s, Side::Server)]);
@@ -158,7 +175,7 @@ fn seeds(entry: &str) -> Vec<Vec<u8>> {
                 let packets = wire.packets(&wire.segments(&SESSIONS[0]));
                 packets.into_iter().take(4).map(move |packet| [vec![number, 0], packet.bytes].concat())
             });
-            frames.collect()
+            frames.chain(deep_seeds()).collect()
         }
         "hello" => {
             let hellos =
