@@ -220,6 +220,19 @@ fn chain_label(observation: &Observation, pooled: Pooled) -> ChainLabel {
     ChainLabel { evidence, family: known.or(pooled.family).or(own) }
 }
 
+/// Counts a handshake; tells whether it went into the overflow series. Client classes multiply all other labels: once half
+/// of the bound is taken, what is new is counted without its own, so that the other half is left to services and failures.
+fn count_handshake(map: &mut Map<HandshakeKey, u64>, key: HandshakeKey, clock: Clock) -> bool {
+    let key = if key.client_class.is_some() && map.is_half_full() && !map.holds(&key) {
+        HandshakeKey { client_class: Some(Arc::from(OTHER)), ..key }
+    } else {
+        key
+    };
+    let (count, overflow) = map.entry(key, clock);
+    *count += 1;
+    overflow
+}
+
 impl Aggregate {
     /// An empty aggregate that counts from `start` on.
     pub fn new(bounds: Bounds, start: Timestamp) -> Self {
@@ -272,11 +285,9 @@ impl Aggregate {
             common: common.clone(),
         };
         if observation.fallback_of.is_some() {
-            *self.fallbacks.entry(key.clone(), self.clock).0 += 1;
+            count_handshake(&mut self.fallbacks, key.clone(), self.clock);
         }
-        let (count, overflow) = self.handshakes.entry(key, self.clock);
-        *count += 1;
-        folded |= overflow;
+        folded |= count_handshake(&mut self.handshakes, key, self.clock);
         for (kind, map) in &mut self.histograms {
             let is_chain = *kind == Distribution::Chain;
             let by_all = || if is_chain { chain_size(pooled) } else { None };

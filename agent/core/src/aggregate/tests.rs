@@ -218,6 +218,44 @@ fn clients_beyond_the_bound_are_other_and_unknown_ones_say_so() {
 }
 
 #[test]
+fn many_kinds_of_clients_take_no_series_from_failures() {
+    let mut aggregate = Aggregate::new(Bounds::default(), at(0));
+    let services: Vec<String> = (0..30).map(|n| format!("s{n}.example")).collect();
+    for service in &services {
+        for client in 0..65 {
+            for kind in 0..8 {
+                let mut seen = completed(service, if kind % 2 == 0 { 0x11ec } else { 0x1d });
+                seen.client_hello.ja4 = Some(format!("t{client}"));
+                seen.vantage = Some([Vantage::Server, Vantage::Client][kind / 2 % 2]);
+                seen.key_exchange_class = seen.key_exchange_class.filter(|_| kind < 4);
+                seen.fallback_of = Some("earlier".to_owned());
+                aggregate.add(&seen, at(1));
+            }
+        }
+    }
+    for service in &services {
+        let mut seen = failed(service);
+        seen.client_hello.ja4 = Some("t63".to_owned());
+        seen.fallback_of = Some("earlier".to_owned());
+        aggregate.add(&seen, at(2));
+    }
+    let collection = aggregate.collect(at(10));
+    for metric in [agent::HANDSHAKES, agent::FALLBACKS] {
+        let family = family(&collection, &metric);
+        assert!(matching(family, &[(attribute::OTEL_OVERFLOW, "true")]).is_empty());
+        for service in &services {
+            let words =
+                [(attribute::SERVICE, service.as_str()), (attribute::ERROR_TYPE, "alert_handshake_failure")];
+            assert_eq!(matching(family, &words).into_iter().map(count).sum::<u64>(), 1, "{service}");
+        }
+        // Of the first clients each still has its own.
+        assert!(!matching(family, &[(attribute::CLIENT_CLASS, "t5")]).is_empty());
+        assert_eq!(family.series.iter().map(count).sum::<u64>(), 30 * 65 * 8 + 30);
+    }
+    assert_eq!(aggregate.overflowed(), 0);
+}
+
+#[test]
 fn latencies_of_completed_handshakes_become_a_distribution() {
     let mut aggregate = Aggregate::new(Bounds::default(), at(0));
     aggregate.add(&completed("a.example", 0x11ec), at(1));
