@@ -191,7 +191,8 @@ impl Distribution {
             Self::ClientHello => seen.client_hello.length.map(f64::from),
             Self::ServerFlight => seen.server_flight.as_ref().map(|flight| flight.bytes as f64),
             Self::Chain => {
-                seen.certificates.as_ref().and_then(|chain| chain.chain_bytes).map(|bytes| bytes as f64)
+                let chain = seen.certificates.as_ref().filter(|_| !may_be_compressed(seen))?;
+                chain.chain_bytes.map(|bytes| bytes as f64)
             }
         }
     }
@@ -206,6 +207,14 @@ fn path_events(seen: &Observation) -> [(&'static str, u32); 4] {
         ("too_big", path.too_big),
         ("over_initial_window", u32::from(path.over_initial_window == Some(true))),
     ]
+}
+
+/// Whether the chain may have been compressed on the way, so that sizes inferred from it hold only if it was not.
+fn may_be_compressed(seen: &Observation) -> bool {
+    seen.certificates.as_ref().map_or_else(
+        || seen.client_hello.wishes.is_some_and(|wishes| wishes.compression),
+        |chain| chain.evidence == Evidence::Inferred && chain.compressed != Some(false),
+    )
 }
 
 /// The middle of a chain's bounds, where they are as narrow as those of a server whose messages have records of their
@@ -295,7 +304,8 @@ impl Aggregate {
         folded |= count_handshake(&mut self.handshakes, key, self.clock);
         for (kind, map) in &mut self.histograms {
             let is_chain = *kind == Distribution::Chain;
-            let by_all = || if is_chain { chain_size(pooled) } else { None };
+            let by_all =
+                || if is_chain && !may_be_compressed(observation) { chain_size(pooled) } else { None };
             let Some(value) = kind.value(observation).or_else(by_all) else { continue };
             let chain = is_chain.then(|| chain_label(observation, pooled));
             let key = HistogramKey::of(&common, chain);

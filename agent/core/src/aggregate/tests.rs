@@ -317,6 +317,31 @@ fn a_handshake_that_tells_its_family_and_size_keeps_them() {
     assert_eq!(sizes.sum(), 5000.0);
 }
 
+#[test]
+fn chains_that_may_be_compressed_are_not_measured() {
+    use crate::observation::{CertificateWishes, Certificates};
+    let wishes = Some(CertificateWishes { ocsp: false, timestamps: false, compression: true });
+    let pooled = Pooled { family: None, chain: Some((900, 901)) };
+    let measured = |certificates: Option<Certificates>| {
+        let mut seen = Observation { certificates, ..completed("a.example", 0x11ec) };
+        seen.client_hello.wishes = wishes;
+        let mut aggregate = Aggregate::new(Bounds::default(), at(0));
+        aggregate.add_pooled(&seen, pooled, at(1));
+        let collection = aggregate.collect(at(10));
+        collection.families.iter().any(|family| family.metric == agent::CERTIFICATE_CHAIN_SIZE)
+    };
+    let chain = |evidence, compressed| {
+        Some(Certificates { evidence, compressed, ..Certificates::seen(vec![900], 909) })
+    };
+    assert!(!measured(chain(Evidence::Inferred, None)));
+    assert!(!measured(chain(Evidence::Inferred, None).map(|it| Certificates { chain_bytes: None, ..it })));
+    assert!(!measured(None));
+    assert!(measured(chain(Evidence::Inferred, Some(false))));
+    // What was read has its size, however it travelled.
+    assert!(measured(chain(Evidence::Decrypted, Some(true))));
+    assert!(measured(chain(Evidence::Seen, Some(false))));
+}
+
 /// An observation out of whatever numbers may come from the wire.
 fn odd((version, group, alerts, offered, family, port): OddNumbers) -> Observation {
     use crate::observation::{CertificateVerify, Certificates};
