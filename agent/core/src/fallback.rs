@@ -1,8 +1,8 @@
 //! Clients that fail with a post-quantum key share and come back without one.
 //!
 //! Enters: attempts as they begin and as they are settled. Leaves: for a completed attempt without a post-quantum share,
-//! the failed one that it retries: from the same client address and with the same fingerprint, to the same server,
-//! begun before, and ended no longer than a window before this one began.
+//! the failed one that it retries: from the same client address and of the same kind, to the same server, begun before,
+//! and ended no longer than a window before this one began.
 //!
 //! Both may end in any order: a client that gives up on a hello opens its next connection long before the silence on the
 //! first has lasted for the timeout. So an attempt that may be such a retry waits for its elders between the same two
@@ -12,12 +12,15 @@ use crate::decode::Address;
 use crate::iana::{Group, KeyExchangeClass};
 use crate::observation::{Endpoint, Observation, Outcome};
 use crate::time::Timestamp;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// Failed attempts that are remembered; beyond it the oldest is forgotten.
 const MAX_FAILED: usize = 4096;
+
+/// Those of them between the same two ends.
+const MAX_FAILED_OF_PAIR: usize = 64;
 
 /// How long a retry may take and still find the attempt that it retries, begun at the window's very end.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
@@ -80,8 +83,8 @@ impl OpenAttempts {
 #[derive(Clone, Debug)]
 pub(crate) struct Failed {
     pub(crate) pair: Pair,
-    /// The client's JA4 fingerprint.
-    pub(crate) fingerprint: String,
+    /// The kind of client, as [`Machine::client_kind`](crate::tls::machine::Machine::client_kind) numbers it.
+    pub(crate) kind: u64,
     pub(crate) id: String,
     pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
@@ -91,44 +94,83 @@ pub(crate) struct Failed {
 #[derive(Debug)]
 pub(crate) struct Fallbacks {
     window: Duration,
-    failed: VecDeque<Failed>,
+    /// By the order in which they were noted.
+    failed: BTreeMap<u64, Failed>,
+    /// Which of them are between the same two ends, in the same order.
+    of_pair: HashMap<Pair, Vec<u64>>,
+    /// The number of the next.
+    next: u64,
 }
 
 impl Fallbacks {
     /// `window` is how long after the end of a failed attempt another may begin that retries it.
-    pub(crate) const fn new(window: Duration) -> Self {
-        Self { window, failed: VecDeque::new() }
+    pub(crate) fn new(window: Duration) -> Self {
+        Self { window, failed: BTreeMap::new(), of_pair: HashMap::new(), next: 0 }
     }
 
     /// Takes note of a failed attempt.
     pub(crate) fn failed(&mut self, failed: Failed) {
         if self.failed.len() >= MAX_FAILED {
-            self.failed.pop_front();
+            self.forget_oldest();
         }
-        self.failed.push_back(failed);
+        let of_pair = self.of_pair.entry(failed.pair).or_default();
+        if of_pair.len() >= MAX_FAILED_OF_PAIR {
+            self.failed.remove(&of_pair.remove(0));
+        }
+        of_pair.push(self.next);
+        self.failed.insert(self.next, failed);
+        self.next += 1;
     }
 
-    /// The failed attempt that this one retries; each is retried once.
-    pub(crate) fn retried_by(&mut self, seen: &Observation) -> Option<String> {
+    /// Whether an attempt between these two ends is remembered.
+    pub(crate) fn remembers(&self, pair: Pair) -> bool {
+        self.of_pair.contains_key(&pair)
+    }
+
+    /// Forgets an attempt that did not fail after all.
+    pub(crate) fn revoke(&mut self, pair: Pair, id: &str) {
+        let of_pair = self.of_pair.get(&pair).into_iter().flatten();
+        let number = of_pair.copied().find(|number| self.failed.get(number).is_some_and(|it| it.id == id));
+        number.and_then(|number| self.forget(number));
+    }
+
+    /// The failed attempt that this one, by a client of this kind, retries; each is retried once.
+    pub(crate) fn retried_by(&mut self, seen: &Observation, kind: Option<u64>) -> Option<String> {
         let is_retry = seen.outcome == Outcome::Completed
             && !seen.is_post_quantum()
             && sends_post_quantum_share(seen) == Some(false);
-        let fingerprint = seen.client_hello.ja4.as_deref().filter(|_| is_retry)?;
-        let pair = Pair::of(seen.client, seen.server);
         // What ended too long ago is of no use to anybody. Attempts come by their ends: one that takes long may have begun
         // before those that came already.
         let kept = self.window.saturating_add(LONGEST_RETRY);
-        while self.failed.front().is_some_and(|failed| failed.end.plus(kept) < seen.end) {
-            self.failed.pop_front();
+        while self.failed.values().next().is_some_and(|failed| failed.end.plus(kept) < seen.end) {
+            self.forget_oldest();
         }
-        let (at, _) = self
-            .failed
+        let of_pair = self.of_pair.get(&Pair::of(seen.client, seen.server)).filter(|_| is_retry)?;
+        let kind = kind?;
+        let (number, _) = of_pair
             .iter()
-            .enumerate()
-            .filter(|(_, failed)| failed.pair == pair && failed.fingerprint == fingerprint)
+            .filter_map(|number| Some((*number, self.failed.get(number)?)))
+            .filter(|(_, failed)| failed.kind == kind)
             .filter(|(_, failed)| failed.start < seen.start && seen.start <= failed.end.plus(self.window))
             .max_by_key(|(_, failed)| failed.start)?;
-        self.failed.remove(at).map(|failed| failed.id)
+        self.forget(number).map(|failed| failed.id)
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.failed.keys().next().copied() {
+            self.forget(oldest);
+        }
+    }
+
+    fn forget(&mut self, number: u64) -> Option<Failed> {
+        let failed = self.failed.remove(&number)?;
+        if let Some(of_pair) = self.of_pair.get_mut(&failed.pair) {
+            of_pair.retain(|other| *other != number);
+            if of_pair.is_empty() {
+                self.of_pair.remove(&failed.pair);
+            }
+        }
+        Some(failed)
     }
 }
 
@@ -159,11 +201,16 @@ mod tests {
         seen
     }
 
+    /// The tests tell kinds by the fingerprint.
+    fn kind(seen: &Observation) -> Option<u64> {
+        Some(seen.client_hello.ja4.as_ref()?.bytes().map(u64::from).sum())
+    }
+
     fn failure(seen: &Observation) -> Option<Failed> {
         let is_one = seen.outcome == Outcome::Failed && sends_post_quantum_share(seen) == Some(true);
         is_one.then(|| Failed {
             pair: Pair::of(seen.client, seen.server),
-            fingerprint: seen.client_hello.ja4.clone().unwrap(),
+            kind: kind(seen).unwrap(),
             id: seen.id.clone(),
             start: seen.start,
             end: seen.end,
@@ -173,7 +220,7 @@ mod tests {
     fn run(attempts: &[Observation]) -> Vec<Option<String>> {
         let mut fallbacks = Fallbacks::new(Duration::from_secs(10));
         attempts.iter().filter_map(failure).for_each(|failed| fallbacks.failed(failed));
-        attempts.iter().map(|seen| fallbacks.retried_by(seen)).collect()
+        attempts.iter().map(|seen| fallbacks.retried_by(seen, kind(seen))).collect()
     }
 
     #[test]
@@ -236,12 +283,50 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_remembered_within_a_bound() {
+    fn failures_are_remembered_within_bounds_and_the_oldest_forgotten() {
         let mut fallbacks = Fallbacks::new(Duration::from_secs(10));
-        for _ in 0..2 * MAX_FAILED {
-            fallbacks.failed(failure(&attempt("a", (0, 5), 0x11ec, Outcome::Failed)).unwrap());
+        let by = |client: u32, id: u32, start| {
+            let mut seen = attempt(&id.to_string(), (start, 5), 0x11ec, Outcome::Failed);
+            seen.client.address = IpAddr::from(client.to_be_bytes());
+            failure(&seen).unwrap()
+        };
+        let held = |fallbacks: &Fallbacks| {
+            let numbers = fallbacks.of_pair.values().map(Vec::len).sum::<usize>();
+            assert_eq!(
+                (fallbacks.failed.len(), fallbacks.of_pair.values().any(Vec::is_empty)),
+                (numbers, false)
+            );
+            numbers
+        };
+        for id in 0..1000 {
+            fallbacks.failed(by(7, id, 0));
         }
-        assert_eq!(fallbacks.failed.len(), MAX_FAILED);
+        assert_eq!(held(&fallbacks), MAX_FAILED_OF_PAIR);
+        assert_eq!(fallbacks.failed.values().next().unwrap().id, (1000 - MAX_FAILED_OF_PAIR).to_string());
+        for id in 0..2 * MAX_FAILED as u32 {
+            fallbacks.failed(by(1000 + id, id, 0));
+        }
+        assert_eq!((held(&fallbacks), fallbacks.of_pair.len()), (MAX_FAILED, MAX_FAILED));
+        assert_eq!(fallbacks.failed.values().next().unwrap().id, MAX_FAILED.to_string());
+        // What ended long ago goes with whatever comes.
+        let late = attempt("z", (100, 101), 0x1d, Outcome::Completed);
+        assert_eq!(fallbacks.retried_by(&late, kind(&late)), None);
+        assert_eq!((held(&fallbacks), fallbacks.of_pair.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_did_not_fail_after_all_is_retried_by_nobody() {
+        let mut fallbacks = Fallbacks::new(Duration::from_secs(10));
+        let [first, second] = ["a", "b"].map(|id| attempt(id, (0, 5), 0x11ec, Outcome::Failed));
+        let pair = Pair::of(first.client, first.server);
+        for seen in [&first, &second] {
+            fallbacks.failed(failure(seen).unwrap());
+        }
+        fallbacks.revoke(pair, "b");
+        let again = attempt("c", (6, 7), 0x1d, Outcome::Completed);
+        assert_eq!(fallbacks.retried_by(&again, kind(&again)), Some("a".to_owned()));
+        fallbacks.revoke(pair, "a");
+        assert!(!fallbacks.remembers(pair) && fallbacks.failed.is_empty());
     }
 
     #[test]

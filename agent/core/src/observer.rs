@@ -300,13 +300,20 @@ impl Observer {
             self.all_due = false;
             return None;
         };
+        let pair = pair(&settled);
+        let is_known = self.fallbacks.remembers(pair);
+        let kind = is_known.then(|| settled.machine.client_kind(&self.hashes)).flatten();
         let context = Context { local: &self.local, interfaces: &self.interfaces };
         let (observation, oddities) = context.observation(settled, &mut self.hashes);
         self.health.odd_key_shares += oddities.key_shares;
         self.health.negative_intervals += oddities.negative_intervals;
         self.health.zero_intervals += zero_intervals(&observation.timing);
         let mut observation = Box::new(observation);
-        observation.fallback_of = self.fallbacks.retried_by(&observation);
+        if is_known && observation.outcome != Outcome::Failed {
+            // Secrets that came since it ended may have changed what became of it.
+            self.fallbacks.revoke(pair, &observation.id);
+        }
+        observation.fallback_of = self.fallbacks.retried_by(&observation, kind);
         Some(observation)
     }
 
@@ -331,8 +338,8 @@ impl Observer {
     }
 
     fn collect(&mut self) {
-        for settled in self.table.take_settled() {
-            if let Some(failed) = failed_post_quantum(&settled, &mut self.hashes) {
+        for mut settled in self.table.take_settled() {
+            if let Some(failed) = failed_post_quantum(&mut settled, &self.hashes) {
                 self.fallbacks.failed(failed);
             }
             self.order.push(settled);
@@ -344,16 +351,18 @@ fn pair(settled: &Settled) -> Pair {
     Pair::of(settled.key.endpoint(settled.client), settled.key.endpoint(settled.client.peer()))
 }
 
-/// The attempt as one that somebody may retry without a post-quantum share, where it is one.
-fn failed_post_quantum(settled: &Settled, hashes: &mut Hashes) -> Option<Failed> {
-    let machine = &settled.machine;
-    let is_one =
-        settled.verdict.outcome == Outcome::Failed && machine.sends_post_quantum_share() == Some(true);
-    let verdict = is_one.then(|| machine.tempered(settled.verdict, settled.one_sided.is_some()))?;
+/// The attempt as one that somebody may retry without a post-quantum share, where it is one by all that is known so far:
+/// secrets may still come, but a retry may be done before the attempt's own record is made.
+fn failed_post_quantum(settled: &mut Settled, hashes: &Hashes) -> Option<Failed> {
+    let pair = pair(settled);
+    let machine = &mut settled.machine;
+    (machine.sends_post_quantum_share() == Some(true)).then_some(())?;
+    let verdict = machine.revised(settled.verdict);
+    let verdict = machine.tempered(verdict, settled.one_sided.is_some());
     (verdict.outcome == Outcome::Failed).then_some(())?;
     Some(Failed {
-        pair: pair(settled),
-        fingerprint: machine.fingerprint(hashes)?,
+        pair,
+        kind: machine.client_kind(hashes)?,
         id: attempt_id(settled.key, settled.client, machine.start()),
         start: machine.start(),
         end: verdict.at,

@@ -1,4 +1,5 @@
-//! The labels that series carry, as closed and bounded values, and how they read.
+//! The labels that series carry, as closed and bounded values, and how they read. Keys that differ read differently, or
+//! one metric would have two series with the same attributes: what shares a word shares a value.
 
 use super::series::Labels;
 use super::{Attributes, Value};
@@ -23,11 +24,12 @@ pub(super) struct Service {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Common {
     pub(super) protocol: Protocol,
-    pub(super) version: Option<ProtocolVersion>,
+    pub(super) version: Option<VersionLabel>,
     pub(super) service: Service,
     pub(super) group: Option<GroupLabel>,
     pub(super) class: Option<KeyExchangeClass>,
-    pub(super) offered: Option<KeyExchangeClass>,
+    /// `Unknown` where nothing was listed as well.
+    pub(super) offered: KeyExchangeClass,
     pub(super) key_exchange: Option<KeyExchange>,
     pub(super) vantage: Option<Vantage>,
 }
@@ -45,6 +47,31 @@ impl Common {
             _ => None,
         }
     }
+
+    /// The version, where it is one that takes room.
+    pub(super) fn odd_version(&self) -> Option<ProtocolVersion> {
+        match self.version {
+            Some(VersionLabel::Known(version)) if is_odd(version) => Some(version),
+            _ => None,
+        }
+    }
+}
+
+/// A version, or that it is one too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum VersionLabel {
+    Known(ProtocolVersion),
+    Overflow,
+}
+
+/// One number of those that share a name: drafts of TLS 1.3 have had three ranges.
+pub(super) const fn canonical(version: ProtocolVersion) -> ProtocolVersion {
+    if is_odd(version) && version.is_tls_1_3() { ProtocolVersion(0x7f00 | version.0 & 0xff) } else { version }
+}
+
+/// Whether a version is none of the few that were ever published.
+pub(super) const fn is_odd(version: ProtocolVersion) -> bool {
+    !matches!(version.0, 0x0002 | 0x0300..=0x0304)
 }
 
 /// A group, or that it is one too many.
@@ -72,7 +99,7 @@ pub(super) type FailureLabel = (Value, &'static str, &'static str);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct HistogramKey {
     pub(super) protocol: Protocol,
-    pub(super) version: Option<ProtocolVersion>,
+    pub(super) version: Option<VersionLabel>,
     pub(super) class: Option<KeyExchangeClass>,
     pub(super) service: Arc<str>,
     pub(super) vantage: Option<Vantage>,
@@ -84,7 +111,7 @@ pub(super) struct HistogramKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ChainLabel {
     pub(super) evidence: Evidence,
-    pub(super) family: Option<SignatureFamily>,
+    pub(super) family: SignatureFamily,
 }
 
 /// Labels of `pqscope.path.events`.
@@ -100,8 +127,13 @@ pub(super) struct PathKey {
 pub(super) struct AlertKey {
     pub(super) service: Arc<str>,
     pub(super) vantage: Option<Vantage>,
-    pub(super) description: AlertDescription,
+    /// The registry's name, or [`OTHER`].
+    pub(super) description: &'static str,
     pub(super) sender: Side,
+}
+
+pub(super) fn alert_label(description: AlertDescription) -> &'static str {
+    description.name().unwrap_or(OTHER)
 }
 
 pub(super) fn failure_label(failure: Failure) -> FailureLabel {
@@ -123,8 +155,12 @@ const UNKNOWN: Value = Cow::Borrowed("unknown");
 /// The word for what was never negotiated.
 const NOT_NEGOTIATED: Value = Cow::Borrowed("not_negotiated");
 
-fn version_label(version: Option<ProtocolVersion>) -> Value {
-    version.map_or(UNKNOWN, |v| v.name().map_or_else(|| v.to_string().into(), Cow::Owned))
+fn version_label(version: Option<VersionLabel>) -> Value {
+    match version {
+        Some(VersionLabel::Known(version)) => version.name().unwrap_or_else(|| version.to_string()).into(),
+        Some(VersionLabel::Overflow) => OTHER.into(),
+        None => UNKNOWN,
+    }
 }
 
 fn class_label(class: Option<KeyExchangeClass>) -> Value {
@@ -142,7 +178,7 @@ impl HandshakeKey {
             version: None,
             group: None,
             class: None,
-            offered: None,
+            offered: KeyExchangeClass::Unknown,
             key_exchange: None,
             ..common.clone()
         };
@@ -173,7 +209,7 @@ impl Labels for HandshakeKey {
                 common.service.port.map_or(OTHER.into(), |port| port.to_string().into()),
             ),
             (attribute::GROUP_CLASS, class_label(common.class)),
-            (attribute::OFFERED_CLASS, common.offered.map_or(UNKNOWN, |class| class.as_str().into())),
+            (attribute::OFFERED_CLASS, common.offered.as_str().into()),
             (attribute::KEY_EXCHANGE, common.key_exchange.map_or(NOT_NEGOTIATED, |how| how.as_str().into())),
             (attribute::VANTAGE, vantage_label(common.vantage)),
             (attribute::OUTCOME, self.outcome.as_str().into()),
@@ -228,7 +264,6 @@ impl Labels for HistogramKey {
         ];
         if let Some(ChainLabel { evidence, family }) = self.chain {
             attributes.push((attribute::EVIDENCE, evidence.as_str().into()));
-            let family = family.unwrap_or(SignatureFamily::Unknown);
             attributes.push((attribute::SIGNATURE_FAMILY, family.as_str().into()));
         }
         attributes
@@ -237,11 +272,10 @@ impl Labels for HistogramKey {
 
 impl Labels for AlertKey {
     fn attributes(&self) -> Attributes {
-        let name = self.description.name().map_or(OTHER.into(), Cow::Borrowed);
         vec![
             (attribute::SERVICE, self.service.to_string().into()),
             (attribute::VANTAGE, vantage_label(self.vantage)),
-            (attribute::ALERT_DESCRIPTION, name),
+            (attribute::ALERT_DESCRIPTION, self.description.into()),
             (attribute::ALERT_SENDER, self.sender.as_str().into()),
         ]
     }

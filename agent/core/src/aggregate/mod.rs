@@ -9,15 +9,15 @@ mod labels;
 mod series;
 
 use crate::histogram::ExponentialHistogram;
-use crate::iana::Group;
+use crate::iana::{Group, KeyExchangeClass, ProtocolVersion};
 use crate::inventory::Pooled;
 use crate::observation::{
     Evidence, IncompleteReason, Observation, Outcome, Protocol, SignatureFamily, Vantage,
 };
 use crate::time::Timestamp;
 use labels::{
-    AlertKey, ChainLabel, Common, GroupLabel, HandshakeKey, HistogramKey, PathKey, Service, failure_label,
-    server_label,
+    AlertKey, ChainLabel, Common, GroupLabel, HandshakeKey, HistogramKey, PathKey, Service, VersionLabel,
+    alert_label, canonical, failure_label, is_odd, server_label,
 };
 use pqscope_telemetry::OTHER;
 use pqscope_telemetry::metric::{Metric, agent};
@@ -36,6 +36,8 @@ pub struct Bounds {
     pub ports: usize,
     /// Group numbers told apart that no table names.
     pub unknown_groups: usize,
+    /// Versions told apart beside those from SSL 2.0 to TLS 1.3: drafts, and numbers without a name.
+    pub odd_versions: usize,
     /// Client fingerprints told apart.
     pub client_classes: usize,
     /// Series of each metric.
@@ -50,6 +52,7 @@ impl Default for Bounds {
             servers: 1_000,
             ports: 100,
             unknown_groups: 32,
+            odd_versions: 16,
             client_classes: 64,
             series: 10_000,
             retire_after: Duration::from_secs(24 * 3600),
@@ -107,6 +110,7 @@ pub struct Aggregate {
     servers: BoundedSet<Arc<str>>,
     ports: BoundedSet<u16>,
     unknown_groups: BoundedSet<Group>,
+    odd_versions: BoundedSet<ProtocolVersion>,
     client_classes: BoundedSet<Arc<str>>,
     handshakes: Map<HandshakeKey, u64>,
     /// Services with when they were last seen.
@@ -187,7 +191,8 @@ impl Distribution {
             Self::ClientHello => seen.client_hello.length.map(f64::from),
             Self::ServerFlight => seen.server_flight.as_ref().map(|flight| flight.bytes as f64),
             Self::Chain => {
-                seen.certificates.as_ref().and_then(|chain| chain.chain_bytes).map(|bytes| bytes as f64)
+                let chain = seen.certificates.as_ref().filter(|_| !may_be_compressed(seen))?;
+                chain.chain_bytes.map(|bytes| bytes as f64)
             }
         }
     }
@@ -204,6 +209,14 @@ fn path_events(seen: &Observation) -> [(&'static str, u32); 4] {
     ]
 }
 
+/// Whether the chain may have been compressed on the way, so that sizes inferred from it hold only if it was not.
+fn may_be_compressed(seen: &Observation) -> bool {
+    seen.certificates.as_ref().map_or_else(
+        || seen.client_hello.wishes.is_some_and(|wishes| wishes.compression),
+        |chain| chain.evidence == Evidence::Inferred && chain.compressed != Some(false),
+    )
+}
+
 /// The middle of a chain's bounds, where they are as narrow as those of a server whose messages have records of their
 /// own: no more than 64 bytes or two in a hundred.
 #[expect(clippy::cast_precision_loss, reason = "chains are far below 2^53 bytes")]
@@ -217,7 +230,20 @@ fn chain_label(observation: &Observation, pooled: Pooled) -> ChainLabel {
     let evidence = observation.certificates.as_ref().map_or(Evidence::Inferred, |chain| chain.evidence);
     let own = observation.certificate_verify.map(|verify| verify.family);
     let known = own.filter(|family| *family != SignatureFamily::Unknown);
-    ChainLabel { evidence, family: known.or(pooled.family).or(own) }
+    ChainLabel { evidence, family: known.or(pooled.family).unwrap_or(SignatureFamily::Unknown) }
+}
+
+/// Counts a handshake; tells whether it went into the overflow series. Client classes multiply all other labels: once half
+/// of the bound is taken, what is new is counted without its own, so that the other half is left to services and failures.
+fn count_handshake(map: &mut Map<HandshakeKey, u64>, key: HandshakeKey, clock: Clock) -> bool {
+    let key = if key.client_class.is_some() && map.is_half_full() && !map.holds(&key) {
+        HandshakeKey { client_class: Some(Arc::from(OTHER)), ..key }
+    } else {
+        key
+    };
+    let (count, overflow) = map.entry(key, clock);
+    *count += 1;
+    overflow
 }
 
 impl Aggregate {
@@ -228,6 +254,7 @@ impl Aggregate {
             servers: BoundedSet::new(bounds.servers),
             ports: BoundedSet::new(bounds.ports),
             unknown_groups: BoundedSet::new(bounds.unknown_groups),
+            odd_versions: BoundedSet::new(bounds.odd_versions),
             client_classes: BoundedSet::new(bounds.client_classes),
             handshakes: Map::new(bounds.series),
             services: BTreeMap::new(),
@@ -272,14 +299,13 @@ impl Aggregate {
             common: common.clone(),
         };
         if observation.fallback_of.is_some() {
-            *self.fallbacks.entry(key.clone(), self.clock).0 += 1;
+            count_handshake(&mut self.fallbacks, key.clone(), self.clock);
         }
-        let (count, overflow) = self.handshakes.entry(key, self.clock);
-        *count += 1;
-        folded |= overflow;
+        folded |= count_handshake(&mut self.handshakes, key, self.clock);
         for (kind, map) in &mut self.histograms {
             let is_chain = *kind == Distribution::Chain;
-            let by_all = || if is_chain { chain_size(pooled) } else { None };
+            let by_all =
+                || if is_chain && !may_be_compressed(observation) { chain_size(pooled) } else { None };
             let Some(value) = kind.value(observation).or_else(by_all) else { continue };
             let chain = is_chain.then(|| chain_label(observation, pooled));
             let key = HistogramKey::of(&common, chain);
@@ -287,7 +313,7 @@ impl Aggregate {
         }
         for alert in &observation.alerts {
             let service = Arc::clone(&common.service.name);
-            let (description, sender) = (alert.description, alert.sender);
+            let (description, sender) = (alert_label(alert.description), alert.sender);
             let key = AlertKey { service, vantage: common.vantage, description, sender };
             *self.alerts.entry(key, self.clock).0 += 1;
         }
@@ -312,19 +338,29 @@ impl Aggregate {
             Some(_) => GroupLabel::Known(group.id),
             None => self.unknown_groups.admit(&group.id).map_or(GroupLabel::Overflow, GroupLabel::Known),
         });
-        let folded = admitted.is_none() || port.is_none() || group == Some(GroupLabel::Overflow);
+        let version = observation.version.map(|version| self.version(version));
+        let folded = admitted.is_none()
+            || port.is_none()
+            || group == Some(GroupLabel::Overflow)
+            || version == Some(VersionLabel::Overflow);
         let service = Service { name: admitted.unwrap_or_else(|| Arc::from(OTHER)), port };
         let common = Common {
             protocol: observation.protocol,
-            version: observation.version,
+            version,
             service,
             group,
             class: observation.key_exchange_class,
-            offered: observation.offered_class(),
+            offered: observation.offered_class().unwrap_or(KeyExchangeClass::Unknown),
             key_exchange: observation.key_exchange,
             vantage: observation.vantage,
         };
         (common, folded)
+    }
+
+    fn version(&mut self, version: ProtocolVersion) -> VersionLabel {
+        let version = canonical(version);
+        let admitted = if is_odd(version) { self.odd_versions.admit(&version) } else { Some(version) };
+        admitted.map_or(VersionLabel::Overflow, VersionLabel::Known)
     }
 
     /// The client's fingerprint, where it is known. Those beyond the bound are not counted as folded: a public server
@@ -367,6 +403,7 @@ impl Aggregate {
             self.servers.keep(labels().map(|common| Arc::clone(&common.service.name)));
             self.ports.keep(labels().filter_map(|common| common.service.port));
             self.unknown_groups.keep(labels().filter_map(Common::unknown_group));
+            self.odd_versions.keep(labels().filter_map(Common::odd_version));
             let classes = self.handshakes.keys().filter_map(|key| key.client_class.clone());
             self.client_classes.keep(classes.filter(|class| &**class != OTHER));
         }

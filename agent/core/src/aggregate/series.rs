@@ -62,6 +62,15 @@ impl<K: Ord + Labels, V: Default + Clone> Map<K, V> {
         Self { cells: BTreeMap::new(), overflow: None, bound }
     }
 
+    pub(super) fn holds(&self, key: &K) -> bool {
+        self.cells.contains_key(key)
+    }
+
+    /// Whether half of the bound is taken.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.cells.len() >= self.bound / 2
+    }
+
     /// The value under `key`; tells whether it went into the overflow series.
     pub(super) fn entry(&mut self, key: K, clock: Clock) -> (&mut V, bool) {
         let full = self.cells.len() >= self.bound && !self.cells.contains_key(&key);

@@ -4,6 +4,7 @@ use crate::observation::{
     Alert, CaptureFacts, Evidence, Failure, FailureCause, GroupFacts, Party, Phase, Side,
 };
 use pqscope_telemetry::attribute;
+use proptest::prelude::*;
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_nanos(seconds * 1_000_000_000)
@@ -218,6 +219,44 @@ fn clients_beyond_the_bound_are_other_and_unknown_ones_say_so() {
 }
 
 #[test]
+fn many_kinds_of_clients_take_no_series_from_failures() {
+    let mut aggregate = Aggregate::new(Bounds::default(), at(0));
+    let services: Vec<String> = (0..30).map(|n| format!("s{n}.example")).collect();
+    for service in &services {
+        for client in 0..65 {
+            for kind in 0..8 {
+                let mut seen = completed(service, if kind % 2 == 0 { 0x11ec } else { 0x1d });
+                seen.client_hello.ja4 = Some(format!("t{client}"));
+                seen.vantage = Some([Vantage::Server, Vantage::Client][kind / 2 % 2]);
+                seen.key_exchange_class = seen.key_exchange_class.filter(|_| kind < 4);
+                seen.fallback_of = Some("earlier".to_owned());
+                aggregate.add(&seen, at(1));
+            }
+        }
+    }
+    for service in &services {
+        let mut seen = failed(service);
+        seen.client_hello.ja4 = Some("t63".to_owned());
+        seen.fallback_of = Some("earlier".to_owned());
+        aggregate.add(&seen, at(2));
+    }
+    let collection = aggregate.collect(at(10));
+    for metric in [agent::HANDSHAKES, agent::FALLBACKS] {
+        let family = family(&collection, &metric);
+        assert!(matching(family, &[(attribute::OTEL_OVERFLOW, "true")]).is_empty());
+        for service in &services {
+            let words =
+                [(attribute::SERVICE, service.as_str()), (attribute::ERROR_TYPE, "alert_handshake_failure")];
+            assert_eq!(matching(family, &words).into_iter().map(count).sum::<u64>(), 1, "{service}");
+        }
+        // Of the first clients each still has its own.
+        assert!(!matching(family, &[(attribute::CLIENT_CLASS, "t5")]).is_empty());
+        assert_eq!(family.series.iter().map(count).sum::<u64>(), 30 * 65 * 8 + 30);
+    }
+    assert_eq!(aggregate.overflowed(), 0);
+}
+
+#[test]
 fn latencies_of_completed_handshakes_become_a_distribution() {
     let mut aggregate = Aggregate::new(Bounds::default(), at(0));
     aggregate.add(&completed("a.example", 0x11ec), at(1));
@@ -276,4 +315,95 @@ fn a_handshake_that_tells_its_family_and_size_keeps_them() {
     };
     let SeriesValue::Distribution(sizes) = &series.value else { panic!() };
     assert_eq!(sizes.sum(), 5000.0);
+}
+
+#[test]
+fn chains_that_may_be_compressed_are_not_measured() {
+    use crate::observation::{CertificateWishes, Certificates};
+    let wishes = Some(CertificateWishes { ocsp: false, timestamps: false, compression: true });
+    let pooled = Pooled { family: None, chain: Some((900, 901)) };
+    let measured = |certificates: Option<Certificates>| {
+        let mut seen = Observation { certificates, ..completed("a.example", 0x11ec) };
+        seen.client_hello.wishes = wishes;
+        let mut aggregate = Aggregate::new(Bounds::default(), at(0));
+        aggregate.add_pooled(&seen, pooled, at(1));
+        let collection = aggregate.collect(at(10));
+        collection.families.iter().any(|family| family.metric == agent::CERTIFICATE_CHAIN_SIZE)
+    };
+    let chain = |evidence, compressed| {
+        Some(Certificates { evidence, compressed, ..Certificates::seen(vec![900], 909) })
+    };
+    assert!(!measured(chain(Evidence::Inferred, None)));
+    assert!(!measured(chain(Evidence::Inferred, None).map(|it| Certificates { chain_bytes: None, ..it })));
+    assert!(!measured(None));
+    assert!(measured(chain(Evidence::Inferred, Some(false))));
+    // What was read has its size, however it travelled.
+    assert!(measured(chain(Evidence::Decrypted, Some(true))));
+    assert!(measured(chain(Evidence::Seen, Some(false))));
+}
+
+/// An observation out of whatever numbers may come from the wire.
+fn odd((version, group, alerts, offered, family, port): OddNumbers) -> Observation {
+    use crate::observation::{CertificateVerify, Certificates};
+    let mut seen = completed(["", "other", "OTHER", "a.example"][usize::from(port % 4)], group);
+    if alerts.len() > 2 {
+        seen = failed("a.example");
+    }
+    seen.alerts = alerts
+        .iter()
+        .map(|number| Alert { sender: Side::Client, level: 2, description: AlertDescription(*number) })
+        .collect();
+    seen.failure =
+        seen.failure.map(|it| Failure { cause: FailureCause::Alert(AlertDescription(alerts[0])), ..it });
+    seen.version = version.map(ProtocolVersion);
+    seen.client_hello.groups = offered.map(|group| group.into_iter().map(Group).collect());
+    seen.server.port = port;
+    seen.certificates = Some(Certificates::seen(vec![1000], 1009));
+    let of = |family| CertificateVerify { family, evidence: Evidence::Seen };
+    seen.certificate_verify =
+        [None, Some(SignatureFamily::Unknown), Some(SignatureFamily::Rsa)][usize::from(family % 3)].map(of);
+    seen
+}
+
+type OddNumbers = (Option<u16>, u16, Vec<u8>, Option<Vec<u16>>, u8, u16);
+
+fn odd_numbers() -> impl Strategy<Value = OddNumbers> {
+    let version = prop_oneof![0x7e00..0x7e04_u16, 0x7f00..0x7f04_u16, 0xfb00..0xfb04_u16, 0x0300..0x0307_u16];
+    let group = prop_oneof![Just(0x1d_u16), Just(0x11ec_u16), 0x2f00..0x2f04_u16];
+    let alerts = prop::collection::vec(prop_oneof![Just(40_u8), 200..204_u8], 0..4);
+    let offered = prop::option::of(prop::collection::vec(group.clone(), 0..2));
+    (prop::option::of(version), group, alerts, offered, any::<u8>(), 440..446_u16)
+}
+
+proptest! {
+    #[test]
+    fn no_two_series_of_a_metric_read_alike(numbers in prop::collection::vec(odd_numbers(), 1..60)) {
+        let bounds = Bounds { unknown_groups: 2, ports: 4, servers: 2, ..Bounds::default() };
+        let mut aggregate = Aggregate::new(bounds, at(0));
+        for numbers in numbers {
+            aggregate.add(&odd(numbers), at(1));
+        }
+        for family in aggregate.collect(at(10)).families {
+            let mut all: Vec<_> = family.series.into_iter().map(|series| series.attributes).collect();
+            all.sort();
+            let different = all.windows(2).all(|two| two[0] != two[1]);
+            prop_assert!(different, "{}: {all:?}", family.metric.name);
+        }
+    }
+}
+
+#[test]
+fn versions_beyond_the_bound_are_other_and_counted() {
+    let mut aggregate = Aggregate::new(Bounds::default(), at(0));
+    for number in (0x7f00..=0x7fff).chain(0x0300..=0x0304).chain(0x1000..0x1100) {
+        let version = Some(ProtocolVersion(number));
+        aggregate.add(&Observation { version, ..completed("a.example", 0x11ec) }, at(1));
+    }
+    let collection = aggregate.collect(at(10));
+    let handshakes = family(&collection, &agent::HANDSHAKES);
+    let of =
+        |word| matching(handshakes, &[(attribute::TLS_VERSION, word)]).into_iter().map(count).sum::<u64>();
+    assert_eq!([of("1.3"), of("SSL 3.0"), of("1.3 draft 15"), of("1.3 draft 16")], [1, 1, 1, 0]);
+    assert_eq!((of(OTHER), aggregate.overflowed()), (512 - 16, 512 - 16));
+    assert!(family(&collection, &agent::DURATION).series.len() <= 22);
 }

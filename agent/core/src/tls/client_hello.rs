@@ -25,6 +25,7 @@ pub(crate) mod extension {
     pub(crate) const SIGNATURE_ALGORITHMS: u16 = 13;
     pub(crate) const ALPN: u16 = 16;
     pub(crate) const SIGNED_CERTIFICATE_TIMESTAMP: u16 = 18;
+    pub(crate) const PADDING: u16 = 21;
     pub(crate) const COMPRESS_CERTIFICATE: u16 = 27;
     /// The number that drafts before 23 used for key_share.
     pub(crate) const KEY_SHARE_DRAFT: u16 = 40;

@@ -18,6 +18,7 @@ use foldhash::fast::FixedState;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::hash::{BuildHasher, Hash, Hasher};
 
 /// Bytes of a fingerprint, which are always as many.
 pub(crate) const LENGTH: usize = 36;
@@ -48,6 +49,30 @@ impl Hashes {
         Self { known: HashMap::with_hasher(FixedState::with_seed(seed)), listed: Vec::new() }
     }
 
+    /// A number for the kind of client that sent a hello: for what its fingerprint is made of, without what one client may
+    /// send in one hello and not in the next. Padding (RFC 7685) fills hellos of certain lengths only, which a
+    /// post-quantum share exceeds; a pre-shared key and the early data under it are used up or refused. So they count
+    /// neither in a list nor as a number of extensions. `None` where there is no fingerprint.
+    pub(crate) fn client_kind(&self, hello: &ClientHello, carried_by: Protocol) -> Option<u64> {
+        if !is_whole(hello) {
+            return None;
+        }
+        let sorted = |numbers: &mut dyn Iterator<Item = u16>| {
+            let mut numbers: Vec<u16> = numbers.collect();
+            numbers.sort_unstable();
+            numbers
+        };
+        let suites = sorted(&mut hello.cipher_suites()?.map(|suite| suite.0));
+        let extensions =
+            sorted(&mut hello.extension_types().filter(|kind| is_hashed(*kind) && !comes_and_goes(*kind)));
+        let schemes: Vec<u16> = hello.signature_scheme_numbers().collect();
+        let mut hasher = self.known.hasher().build_hasher();
+        (carried_by, version_word(hello), hello.has_server_name(), alpn_word(hello.first_alpn()))
+            .hash(&mut hasher);
+        (suites, extensions, schemes).hash(&mut hasher);
+        Some(hasher.finish())
+    }
+
     fn of_list(&mut self) -> [u8; HASH_DIGITS] {
         if let Some(known) = self.known.get(self.listed.as_slice()) {
             return *known;
@@ -68,7 +93,7 @@ impl Hashes {
 
 /// The fingerprint of a hello; `None` where a list that it is made of could not be read whole.
 pub(crate) fn fingerprint(hello: &ClientHello, carried_by: Protocol, hashes: &mut Hashes) -> Option<String> {
-    if !hello.is_well_formed() || hello.is_cut() {
+    if !is_whole(hello) {
         return None;
     }
     let mut numbers = Vec::with_capacity(USUAL_COUNT);
@@ -84,11 +109,25 @@ pub(crate) fn fingerprint(hello: &ClientHello, carried_by: Protocol, hashes: &mu
     numbers.sort_unstable();
     push_hash(&mut text, &numbers, std::iter::empty(), hashes);
     numbers.clear();
-    let hashed = |kind: &u16| !matches!(*kind, extension::SERVER_NAME | extension::ALPN);
-    numbers.extend(hello.extension_types().filter(hashed));
+    numbers.extend(hello.extension_types().filter(|kind| is_hashed(*kind)));
     numbers.sort_unstable();
     push_hash(&mut text, &numbers, hello.signature_scheme_numbers(), hashes);
     Some(text)
+}
+
+fn is_whole(hello: &ClientHello) -> bool {
+    hello.is_well_formed() && !hello.is_cut()
+}
+
+/// Whether a fingerprint has the extension's number, and not something else of it.
+const fn is_hashed(kind: u16) -> bool {
+    !matches!(kind, extension::SERVER_NAME | extension::ALPN)
+}
+
+/// Whether one client may send the extension in one hello and not in the next. Early data stands beside a pre-shared key
+/// only (RFC 8446 section 4.2.10).
+const fn comes_and_goes(kind: u16) -> bool {
+    matches!(kind, extension::PADDING | extension::PRE_SHARED_KEY | extension::EARLY_DATA)
 }
 
 /// The highest version offered; a version without a name, a draft's for instance, is `00`.
@@ -316,6 +355,57 @@ mod tests {
         assert_eq!(word(&[0x30, 0xab, 0xcd, 0x31]), "01");
         assert_eq!(word(&[]), "00");
         assert_eq!(alpn_word(None), ['0', '0']);
+    }
+
+    fn kind(offer: &Offer) -> Option<u64> {
+        let bytes = offer.bytes();
+        let mut reader = HelloReader::new(u32::try_from(bytes.len()).unwrap());
+        reader.push(&bytes);
+        Hashes::new(0).client_kind(&reader.finish(), Protocol::Tls)
+    }
+
+    #[test]
+    fn padding_and_a_pre_shared_key_do_not_change_the_kind_of_client_and_all_else_does() {
+        let whole = kind(&published_example());
+        assert!(whole.is_some());
+        let changed = |change: &dyn Fn(&mut Offer)| {
+            let mut offer = published_example();
+            change(&mut offer);
+            kind(&offer)
+        };
+        assert_eq!(changed(&|offer| offer.extensions.retain(|(kind, _)| *kind != 21)), whole);
+        assert_eq!(changed(&|offer| offer.extensions.extend(empty(&[42, 41]))), whole);
+        assert_eq!(changed(&|offer| offer.extensions.reverse()), whole);
+        let others: [&dyn Fn(&mut Offer); 7] = [
+            &|offer| offer.suites.push(0x1304),
+            &|offer| offer.extensions.extend(empty(&[22])),
+            &|offer| offer.extensions.retain(|(kind, _)| *kind != 0),
+            &|offer| offer.extensions.retain(|(kind, _)| *kind != 16),
+            &|offer| {
+                offer
+                    .extensions
+                    .iter_mut()
+                    .filter(|(kind, _)| *kind == 16)
+                    .for_each(|it| *it = alpn(&[b"h3"]))
+            },
+            &|offer| {
+                offer
+                    .extensions
+                    .iter_mut()
+                    .filter(|(kind, _)| *kind == 43)
+                    .for_each(|it| *it = versions(&[0x0303]))
+            },
+            &|offer| {
+                offer
+                    .extensions
+                    .iter_mut()
+                    .filter(|(kind, _)| *kind == 13)
+                    .for_each(|it| it.1 = list(&[0x0403]))
+            },
+        ];
+        for (number, other) in others.iter().enumerate() {
+            assert_ne!(changed(other), whole, "{number}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::client_hello::{ClientHello, HelloReader, Ssl2HelloReader};
 use super::decrypt::Decryption;
 use super::decrypt::key_log::SharedKeyLog;
 use super::encrypted::{Encrypted, Judgement};
-use super::ja4::{self, Hashes};
+use super::ja4::Hashes;
 use super::legacy::{CertificateReader, KEY_EXCHANGE_PREFIX, KeyExchangeParameters};
 use super::legacy_flight::Legacy;
 use super::message::{MessageHeader, MessageReader, MessageType, Part};
@@ -235,10 +235,9 @@ impl Machine {
         self.opening.segments += more;
     }
 
-    /// The JA4 fingerprint of the client, once the first hello is whole.
-    pub(crate) fn fingerprint(&self, hashes: &mut Hashes) -> Option<String> {
-        let hello = self.opening.hello.as_ref().filter(|hello| !hello.is_cut())?;
-        ja4::fingerprint(hello, Protocol::Tls, hashes)
+    /// A number for the kind of client, once the first hello is whole.
+    pub(crate) fn client_kind(&self, hashes: &Hashes) -> Option<u64> {
+        hashes.client_kind(self.opening.hello.as_ref()?, Protocol::Tls)
     }
 
     /// Whether the first hello has a hybrid or post-quantum key share; `None` while it is not whole.

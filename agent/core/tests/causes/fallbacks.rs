@@ -157,6 +157,20 @@ fn what_is_no_retry_of_it_names_nothing() {
 }
 
 #[test]
+fn padding_and_a_pre_shared_key_in_one_of_both_hide_no_retry() {
+    let padding = |hello: ClientHello| hello.with(21, vec![0; 120]);
+    let key = |hello: ClientHello| hello.with(42, Vec::new()).with(41, vec![0; 90]);
+    // The hybrid hello is too long to be padded.
+    for (what, again) in [("padding", padding(hello(false))), ("pre_shared_key", key(hello(false)))] {
+        let second = completed(&wire(40_001, Duration::from_secs(1)), &again);
+        let seen = observe(vec![failed(&wire(40_000, Duration::ZERO), Fate::Alert), second, clock(30)]);
+        let (failed, retry) = (of(&seen, 40_000), of(&seen, 40_001));
+        assert_ne!(failed.client_hello.ja4, retry.client_hello.ja4, "{what}");
+        assert_eq!(retry.fallback_of.as_ref(), Some(&failed.id), "{what}");
+    }
+}
+
+#[test]
 fn the_window_begins_with_the_end_of_the_failure() {
     let first = || failed(&wire(40_000, Duration::ZERO), Fate::Lost);
     // It ends about five seconds after its start.
