@@ -1,7 +1,7 @@
 use super::*;
 use crate::iana::{AlertDescription, KeyExchangeClass};
 use crate::observation::{
-    Alert, CaptureFacts, Evidence, Failure, FailureCause, GroupFacts, Party, Phase, Side,
+    Alert, CaptureFacts, Evidence, Failure, FailureCause, GroupFacts, Party, Phase, Side, SignatureFamily,
 };
 use pqscope_telemetry::attribute;
 use proptest::prelude::*;

@@ -1,9 +1,15 @@
 //! Handshakes whose records are made here, message by message.
 
 use super::*;
+use crate::decode::LinkType;
 use crate::iana::AlertDescription;
+use crate::observer::{InterfaceId, Observer, Packet, Settings};
 use crate::time::Timestamp;
+use pqscope_lab::capture::{Ending, Endpoints, Wire};
+use pqscope_lab::plan::Side as LabSide;
+use pqscope_lab::synthesis as lab;
 use proptest::prelude::*;
+use std::time::Duration;
 
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
@@ -390,5 +396,72 @@ proptest! {
         }
         attempt.revised(Verdict::completed(at(), Evidence::Inferred));
         let _ = attempt.revealed();
+    }
+}
+
+/// A hybrid handshake whose client sends its Finished in records that have the length of an alert.
+fn seems_refused(attempt: &mut Attempt) -> Vec<(LabSide, Vec<u8>)> {
+    let record = |body: Vec<u8>| lab::record(23, &body);
+    let sealed =
+        server_flight().into_iter().map(|it| attempt.server.seal(&it, HANDSHAKE, 0)).flat_map(record);
+    let flight = [lab::ServerHello::tls13(0x11ec).record(), sealed.collect()].concat();
+    let finished = message(20, 32);
+    let finished = finished.chunks(2).map(|it| attempt.client.seal(it, HANDSHAKE, 0)).flat_map(record);
+    vec![
+        (LabSide::Client, lab::ClientHello::tls13().record()),
+        (LabSide::Server, flight),
+        (LabSide::Client, finished.collect()),
+    ]
+}
+
+#[test]
+fn an_attempt_that_late_secrets_complete_is_retried_by_nobody() {
+    let first = lab::conversation(seems_refused(&mut Attempt::begin(false)), Ending::Closed(LabSide::Server));
+    let hello = lab::ClientHello::tls13();
+    let classical = hello.with(10, lab::numbers(2, &[29])).with(51, lab::key_shares(&[(29, 32)]));
+    let second = lab::conversation(
+        vec![
+            (LabSide::Client, classical.record()),
+            (LabSide::Server, [lab::ServerHello::tls13(29).record(), lab::encrypted(900)].concat()),
+            (LabSide::Client, [lab::encrypted(53), lab::encrypted(120)].concat()),
+            (LabSide::Server, lab::encrypted(300)),
+        ],
+        Ending::Closed(LabSide::Client),
+    );
+    let wires = [(40_000, 0), (40_001, 1)].map(|(port, seconds)| Wire {
+        endpoints: Endpoints::v4(port),
+        start: Wire::default().start + Duration::from_secs(seconds),
+        ..Wire::default()
+    });
+    let packets = [(&wires[0], &first), (&wires[1], &second)]
+        .map(|(wire, session)| wire.packets(&wire.segments(session)));
+    for (given, outcome, is_retry) in
+        [(0, Outcome::Failed, true), (1, Outcome::Completed, false), (2, Outcome::Completed, false)]
+    {
+        let mut observer = Observer::new(Settings { key_log: true, ..Settings::default() });
+        let random: String = lab::filler(32).iter().map(|byte| format!("{byte:02x}")).collect();
+        for (number, packets) in packets.iter().enumerate() {
+            for packet in packets {
+                observer.packet(&Packet {
+                    link: LinkType::Ethernet,
+                    at: Timestamp::from_nanos(packet.at.as_nanos().try_into().unwrap()),
+                    interface: InterfaceId::default(),
+                    bytes: &packet.bytes,
+                    wire_length: packet.original_length,
+                });
+            }
+            // As soon as the attempt has ended, and then once the retry has.
+            if given == number + 1 {
+                for (side, secret) in [("CLIENT", "01"), ("SERVER", "02")] {
+                    let secret = secret.repeat(32);
+                    let line = format!("{side}_HANDSHAKE_TRAFFIC_SECRET {random} {secret}");
+                    observer.add_key_log_line(&line).unwrap();
+                }
+            }
+        }
+        observer.finish();
+        let [first, second] = [(); 2].map(|()| observer.next_observation().unwrap());
+        assert_eq!((first.outcome, second.outcome), (outcome, Outcome::Completed), "{given} {first:?}");
+        assert_eq!(second.fallback_of == Some(first.id), is_retry, "{given}");
     }
 }
