@@ -54,10 +54,7 @@ pub(crate) fn assemble(segments: &[Segment<'_>]) -> HashMap<(u16, u16), Stream> 
 fn half(start: u32, segments: Vec<&Segment<'_>>) -> Half {
     let offset = |segment: &Segment<'_>| segment.sequence.wrapping_sub(start).wrapping_sub(1) as usize;
     let close = segments.iter().find(|segment| segment.fin || segment.reset);
-    let mut half = Half {
-        closed: close.map(|segment| (segment.packet, segment.reset)),
-        ..Half::default()
-    };
+    let mut half = Half { closed: close.map(|segment| (segment.packet, segment.reset)), ..Half::default() };
     let mut pieces: Vec<_> = segments.into_iter().filter(|segment| !segment.data.is_empty()).collect();
     pieces.sort_by_key(|segment| (offset(segment), segment.packet));
     for piece in pieces {

@@ -68,10 +68,7 @@ impl View {
     /// Reads both directions.
     pub(crate) fn read(stream: &Stream, keys: &KeyLog) -> Self {
         let (client, server) = (split(&stream.client), split(&stream.server));
-        let mut view = Self {
-            closed: [stream.client.closed, stream.server.closed],
-            ..Self::default()
-        };
+        let mut view = Self { closed: [stream.client.closed, stream.server.closed], ..Self::default() };
         let hello = clear_messages(&client).into_iter().find(|(kind, _)| *kind == 1);
         let random = hello.as_ref().and_then(|(_, body)| body.get(2..34)).unwrap_or_default();
         if let Some((_, hello)) = clear_messages(&server).into_iter().rev().find(|(kind, _)| *kind == 2) {
