@@ -100,10 +100,6 @@ impl Dialogue for HttpConnect {
         }
     }
 
-    fn hole(&mut self, _: Side) -> bool {
-        false
-    }
-
     fn name(&self) -> Option<UpgradedFrom> {
         Some(UpgradedFrom::HttpConnect)
     }

@@ -116,10 +116,6 @@ impl Dialogue for Ldap {
         }
     }
 
-    fn hole(&mut self, _: Side) -> bool {
-        false
-    }
-
     fn name(&self) -> Option<UpgradedFrom> {
         Some(UpgradedFrom::Ldap)
     }

@@ -46,8 +46,10 @@ pub(crate) trait Dialogue: Debug + Send {
     fn is_between_units(&self, side: Side) -> bool;
 
     /// Bytes of a side are missing. Whatever is concluded from an answer is in doubt from here on; `false` when the
-    /// dialogue cannot be followed any more.
-    fn hole(&mut self, side: Side) -> bool;
+    /// dialogue cannot be followed any more, as in most protocols.
+    fn hole(&mut self, _side: Side) -> bool {
+        false
+    }
 
     /// The name in the record. `None` for what is no upgrade, and while several protocols look alike.
     fn name(&self) -> Option<UpgradedFrom>;

@@ -52,10 +52,6 @@ impl Dialogue for Mysql {
         }
     }
 
-    fn hole(&mut self, _: Side) -> bool {
-        false
-    }
-
     fn name(&self) -> Option<UpgradedFrom> {
         Some(UpgradedFrom::Mysql)
     }

@@ -66,10 +66,6 @@ impl Dialogue for Postgres {
         side == Side::Server || self.client.is_between()
     }
 
-    fn hole(&mut self, _: Side) -> bool {
-        false
-    }
-
     fn name(&self) -> Option<UpgradedFrom> {
         Some(UpgradedFrom::Postgres)
     }

@@ -48,10 +48,6 @@ impl Dialogue for ProxyHeader {
         false
     }
 
-    fn hole(&mut self, _: Side) -> bool {
-        false
-    }
-
     fn name(&self) -> Option<UpgradedFrom> {
         None
     }

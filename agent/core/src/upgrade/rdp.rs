@@ -79,10 +79,6 @@ impl Dialogue for Rdp {
         }
     }
 
-    fn hole(&mut self, _: Side) -> bool {
-        false
-    }
-
     fn name(&self) -> Option<UpgradedFrom> {
         Some(UpgradedFrom::Rdp)
     }

@@ -133,10 +133,6 @@ impl Dialogue for Socks {
         }
     }
 
-    fn hole(&mut self, _: Side) -> bool {
-        false
-    }
-
     fn name(&self) -> Option<UpgradedFrom> {
         Some(UpgradedFrom::Socks)
     }

@@ -164,10 +164,6 @@ impl Dialogue for Xmpp {
         }
     }
 
-    fn hole(&mut self, _: Side) -> bool {
-        false
-    }
-
     fn name(&self) -> Option<UpgradedFrom> {
         self.begun.then_some(UpgradedFrom::Xmpp)
     }
