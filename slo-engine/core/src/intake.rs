@@ -13,7 +13,7 @@
 //! - **Delta.** Every point counts once, told apart by start and time.
 //! - A point without a recorded value changes nothing.
 
-pub use crate::measured::{Measured, Rejected};
+pub use crate::measured::{Level, Measured, Rejected};
 
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};

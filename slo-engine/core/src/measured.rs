@@ -1,6 +1,7 @@
 //! Values that are counted, and the reasons why a point is not.
 
 use crate::distribution::{Distribution, MalformedBuckets, to_count};
+use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Largest number that a float holds exactly.
@@ -13,6 +14,27 @@ pub enum Measured {
     Count(u64),
     /// Sizes of events.
     Distribution(Box<Distribution>),
+    /// The value of a gauge: no events, the latest reading.
+    Level(Level),
+}
+
+/// One reading of a gauge.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Level {
+    /// When it was read.
+    pub at: Timestamp,
+    /// The value: finite, in the unit of the metric.
+    pub value: f64,
+}
+
+impl Level {
+    /// A reading.
+    ///
+    /// # Errors
+    /// When the value is not finite.
+    pub fn new(at: Timestamp, value: f64) -> Result<Self, Rejected> {
+        if value.is_finite() { Ok(Self { at, value }) } else { Err(Rejected::NotFinite) }
+    }
 }
 
 impl Measured {
@@ -41,18 +63,19 @@ impl Measured {
         Ok(Self::Count(to_count(value)))
     }
 
-    /// Number of events.
+    /// Number of events; none in a level.
     pub fn total(&self) -> u64 {
         match self {
             Self::Count(count) => *count,
             Self::Distribution(distribution) => distribution.total(),
+            Self::Level(_) => 0,
         }
     }
 
-    /// Number of events of size `bound` or less; a plain count has no sizes.
+    /// Number of events of size `bound` or less; a plain count and a level have no sizes.
     pub fn at_or_below(&self, bound: f64) -> Option<u64> {
         match self {
-            Self::Count(_) => None,
+            Self::Count(_) | Self::Level(_) => None,
             Self::Distribution(distribution) => Some(distribution.at_or_below(bound)),
         }
     }
@@ -68,11 +91,16 @@ impl Measured {
         }
     }
 
-    /// Adds another of the same kind and says whether it was.
+    /// Adds another of the same kind and says whether it was. Of two levels the later stands, at the same time the second.
     pub(crate) fn add(&mut self, other: &Self) -> bool {
         match (self, other) {
             (Self::Count(sum), Self::Count(more)) => *sum = sum.saturating_add(*more),
             (Self::Distribution(sum), Self::Distribution(more)) => sum.add(more),
+            (Self::Level(level), Self::Level(other)) => {
+                if other.at >= level.at {
+                    *level = *other;
+                }
+            }
             _ => return false,
         }
         true
@@ -86,6 +114,7 @@ impl Measured {
         match self {
             Self::Count(count) => Self::Count(rule(*count)),
             Self::Distribution(distribution) => Self::Distribution(Box::new(distribution.map_counts(rule))),
+            Self::Level(level) => Self::Level(*level),
         }
     }
 }
