@@ -124,7 +124,7 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
 }
 
 fn interest(catalog: &Catalog) -> Interest {
-    let selectors = catalog.objectives.iter().flat_map(|objective| objective.indicator.selectors());
+    let selectors = catalog.objectives.iter().flat_map(|objective| objective.sli.selectors());
     Interest::new(selectors.map(|selector| selector.metric.clone()))
 }
 

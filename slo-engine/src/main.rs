@@ -61,9 +61,8 @@ fn validate(options: &Validate) -> anyhow::Result<()> {
     }
     let mut out = std::io::stdout().lock();
     for objective in &catalog.objectives {
-        let target = objective.target.share() * 100.0;
-        let window = pqscope_slo_core::time::span_text(objective.window);
-        writeln!(out, "{}: {} is fine: {target} % over {window}", objective.file, objective.name)?;
+        let (goal, window) = (objective.goal.words(), objective.window_text());
+        writeln!(out, "{}: {} is fine: {goal} over {window}", objective.file, objective.name)?;
     }
     Ok(())
 }

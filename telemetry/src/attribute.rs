@@ -32,6 +32,8 @@ pub const KEY_EXCHANGE: &str = "pqscope.key_exchange";
 pub const SERVICE: &str = "pqscope.service";
 /// Deployment (rollout unit) that the observing agent was told it watches.
 pub const DEPLOYMENT: &str = "pqscope.deployment";
+/// Stage of a rollout, such as `canary` or `10 %`.
+pub const STAGE: &str = "pqscope.stage";
 /// Bounded client class.
 pub const CLIENT_CLASS: &str = "pqscope.client.class";
 /// Why a completed handshake is not post-quantum.
@@ -58,6 +60,8 @@ pub const EVICTION_REASON: &str = "pqscope.eviction.reason";
 pub const INCOMPLETE_REASON: &str = "pqscope.incomplete.reason";
 /// Free reason of a counted oddity; a closed set per metric.
 pub const REASON: &str = "pqscope.reason";
+/// Class of the reason of a failed event; a closed set.
+pub const REASON_CLASS: &str = "pqscope.reason_class";
 /// `success` or `failure`; for SLO events `good`, `bad` or `excluded`.
 pub const RESULT: &str = "pqscope.result";
 /// Marks traffic of pqscope itself: `true`.

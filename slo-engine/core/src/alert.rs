@@ -1,16 +1,30 @@
 //! One incident per objective: inactive, pending, firing, resolved.
 //!
-//! A tier fires when it was active for its pending time, and is quiet again when it was clear, with data, for the rule's
-//! clear time. The objective's alert fires while any tier does, at the highest severity among them. Without data
-//! a tier stays as it is, however long that lasts: silence is no recovery.
+//! An objective has several conditions: its window pairs, a bad event where none is allowed, a spike in a part of the
+//! traffic, a day that took a large part of the budget, missing data where that is to alert. A condition fires when it
+//! was active for its pending time, and is quiet again when it was clear, with data, for its clear time. The objective's
+//! alert fires while any condition does, at the highest severity among them. Without data a condition stays as it is,
+//! however long that lasts: silence is no recovery. Time in which nobody evaluated is not known to have been active or
+//! clear: spans do not count across it.
 
-use crate::evaluation::{Evaluation, TierReading, Verdict};
-use crate::objective::{Objective, Severity};
+use crate::evaluation::{Evaluation, Verdict};
+use crate::objective::{Goal, NoDataPolicy, Objective, Severity};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::ParseIntError;
+use std::time::Duration;
+
+/// Evaluations further apart say nothing about the time between them.
+const LONGEST_GAP: Duration = Duration::from_secs(120);
+/// The day's part of the budget is quiet again after the shortest window burned below 1 for so long.
+const DAY_CLEAR_FOR: Duration = Duration::from_secs(2 * 3_600);
+/// Names of the conditions that are not window pairs.
+const BREACH: &str = "zero-tolerance";
+const SPIKE: &str = "spike";
+const DAY_SPEND: &str = "day-spend";
+const NO_DATA: &str = "no-data";
 
 /// Names an alert by the labels that identify it: FNV-1a 64 over `name 0xFF value 0xFF` in the order of the names, as
 /// Alertmanager does it. Written as sixteen hexadecimal digits, for numbers of that size do not survive JSON.
@@ -50,8 +64,8 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// What is remembered of one tier.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What is remembered of one condition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TierState {
     /// Since when its condition holds.
     pub active_since: Option<Timestamp>,
@@ -59,6 +73,9 @@ pub struct TierState {
     pub clear_since: Option<Timestamp>,
     /// Whether it fires.
     pub firing: bool,
+    /// Of a spike: the groups that it was seen in.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<BTreeMap<String, String>>,
 }
 
 /// An incident: from firing to resolved.
@@ -108,8 +125,12 @@ pub struct AlertState {
     /// The labels that identify it. While an incident is open they stay as they were when it opened, so that an edited
     /// objective ends the incident that it began.
     pub labels: BTreeMap<String, String>,
-    /// Every tier by its name.
+    /// Every condition by its name.
     pub tiers: BTreeMap<String, TierState>,
+    /// Time of the last evaluation.
+    pub evaluated: Option<Timestamp>,
+    /// Whether a day took so much of the budget that the incident was escalated.
+    pub escalated: bool,
 }
 
 /// What happened.
@@ -126,6 +147,8 @@ pub enum TransitionKind {
     Raised,
     /// Its severity falls.
     Eased,
+    /// A large part of the budget went in a day: a reason to review the runbook and recent changes, not another page.
+    Escalated,
     /// It is over.
     Resolved,
     /// Its objective was removed or renamed.
@@ -146,6 +169,7 @@ impl TransitionKind {
             Self::Fired => "fired",
             Self::Raised => "raised",
             Self::Eased => "eased",
+            Self::Escalated => "escalated",
             Self::Resolved => "resolved",
             Self::Withdrawn => "withdrawn",
         }
@@ -184,6 +208,86 @@ pub fn labels(objective: &Objective) -> BTreeMap<String, String> {
     ])
 }
 
+/// One condition at a moment.
+struct Condition {
+    name: String,
+    severity: Severity,
+    pending_for: Duration,
+    clear_for: Duration,
+    verdict: Verdict,
+}
+
+/// All conditions of an objective, from what was evaluated. `state` is asked about spikes only, which are over when the
+/// groups that they were seen in are.
+fn conditions(objective: &Objective, state: &AlertState, evaluation: &Evaluation) -> Vec<Condition> {
+    let clear_for = objective.alert.clear_for;
+    let mut conditions: Vec<Condition> = evaluation
+        .tiers
+        .iter()
+        .map(|reading| Condition {
+            name: reading.tier.name(),
+            severity: reading.tier.severity,
+            pending_for: reading.tier.pending_for,
+            clear_for,
+            verdict: reading.verdict,
+        })
+        .collect();
+    if let (Goal::ZeroTolerance { severity, .. }, Some(breach)) = (objective.goal, evaluation.breach) {
+        // The time that a breach keeps the incident open is part of the window that was looked at.
+        let (pending_for, clear_for) = (Duration::ZERO, Duration::ZERO);
+        let verdict = breach.verdict;
+        conditions.push(Condition { name: BREACH.to_owned(), severity, pending_for, clear_for, verdict });
+    }
+    if let Some(rule) = &objective.alert.spike {
+        conditions.push(Condition {
+            name: SPIKE.to_owned(),
+            severity: rule.severity,
+            pending_for: rule.pending_for,
+            clear_for,
+            verdict: spike_verdict(objective, state, evaluation),
+        });
+    }
+    if let Some(day) = evaluation.day {
+        let (severity, pending_for) = (Severity::Ticket, Duration::ZERO);
+        let (name, verdict) = (DAY_SPEND.to_owned(), day.verdict);
+        conditions.push(Condition { name, severity, pending_for, clear_for: DAY_CLEAR_FOR, verdict });
+    }
+    if let (NoDataPolicy::Alert { after, severity }, Some(verdict)) =
+        (objective.alert.no_data, evaluation.no_data)
+    {
+        // There was no data for as long as the shortest window already.
+        let seen = evaluation.windows.first().map_or(Duration::ZERO, |reading| reading.length);
+        let pending_for = after.saturating_sub(seen);
+        conditions.push(Condition { name: NO_DATA.to_owned(), severity, pending_for, clear_for, verdict });
+    }
+    conditions
+}
+
+/// A spike is over when every group that it was seen in is back within the objective, or has no traffic left while others
+/// have: a deployment that was taken back.
+fn spike_verdict(objective: &Objective, state: &AlertState, evaluation: &Evaluation) -> Verdict {
+    if evaluation.fault.is_some() {
+        return Verdict::NoData;
+    }
+    if evaluation.spikes.iter().any(|reading| reading.spike) {
+        return Verdict::Active;
+    }
+    let seen = state.tiers.get(SPIKE).map(|tier| &tier.groups);
+    let allowed = objective.goal.allowed().unwrap_or(1.0);
+    let still = evaluation.spikes.iter().any(|reading| {
+        seen.is_some_and(|seen| seen.contains(&reading.group.labels))
+            && reading.group.short.bad_share().is_some_and(|bad| bad >= allowed)
+    });
+    let silent = evaluation.windows.first().is_none_or(|reading| reading.tally.is_empty());
+    if silent {
+        Verdict::NoData
+    } else if still {
+        Verdict::InsufficientData
+    } else {
+        Verdict::Clear
+    }
+}
+
 /// Moves the alert of an objective on by one evaluation. The time is the evaluation's; the transitions come in the order
 /// in which they happened.
 pub fn advance(
@@ -191,44 +295,56 @@ pub fn advance(
     state: &AlertState,
     evaluation: &Evaluation,
 ) -> (AlertState, Vec<Transition>) {
-    let mut next = AlertState { tiers: BTreeMap::new(), ..state.clone() };
+    let now = evaluation.at;
+    let mut next = AlertState { tiers: BTreeMap::new(), evaluated: Some(now), ..state.clone() };
     if !matches!(state.phase, Phase::Firing(_)) {
         next.labels = labels(objective);
     }
-    // What the tiers say together: the highest severity that fires, and the earliest condition that holds.
+    let unwatched = state.evaluated.is_some_and(|last| last > now || now.since(last) > LONGEST_GAP);
+    // What the conditions say together: the highest severity that fires, and the earliest one that holds.
     let mut firing: Option<Severity> = None;
     let mut pending: Option<(Timestamp, Severity)> = None;
-    for reading in &evaluation.tiers {
-        let name = reading.tier.name();
-        let tier = state.tiers.get(&name).copied().unwrap_or_default();
-        let tier = tier.advanced(objective, reading, evaluation.at);
-        let severity = reading.tier.severity;
+    for condition in conditions(objective, state, evaluation) {
+        let mut tier = state.tiers.get(&condition.name).cloned().unwrap_or_default();
+        if unwatched {
+            tier.active_since = None;
+            tier.clear_since = None;
+        }
+        let mut tier = tier.advanced(&condition, now);
+        if condition.name == SPIKE && (tier.firing || tier.active_since.is_some()) {
+            let groups = evaluation.spikes.iter().filter(|reading| reading.spike);
+            tier.groups.extend(groups.map(|reading| reading.group.labels.clone()));
+        }
         if tier.firing {
-            firing = firing.max(Some(severity));
+            firing = firing.max(Some(condition.severity));
         }
         if let Some(since) = tier.active_since {
-            let (earliest, highest) = pending.unwrap_or((since, severity));
-            pending = Some((earliest.min(since), highest.max(severity)));
+            let (earliest, highest) = pending.unwrap_or((since, condition.severity));
+            pending = Some((earliest.min(since), highest.max(condition.severity)));
         }
-        next.tiers.insert(name, tier);
+        next.tiers.insert(condition.name, tier);
     }
     let mut log = Log { labels: &next.labels, evaluation, sequence: state.sequence, transitions: Vec::new() };
-    let phase = step(state.phase, firing, pending, evaluation.at, &mut log);
+    let phase = step(state.phase, firing, pending, now, &mut log);
+    let spends = next.tiers.get(DAY_SPEND).is_some_and(|tier| tier.firing);
+    if let (true, false, Phase::Firing(incident)) = (spends, state.escalated, phase) {
+        log.write(TransitionKind::Escalated, Some(incident), incident.severity);
+    }
     let Log { sequence, transitions, .. } = log;
-    (AlertState { phase, sequence, ..next }, transitions)
+    (AlertState { phase, sequence, escalated: spends, ..next }, transitions)
 }
 
 impl TierState {
-    fn advanced(self, objective: &Objective, reading: &TierReading, now: Timestamp) -> Self {
-        match reading.verdict {
+    fn advanced(self, condition: &Condition, now: Timestamp) -> Self {
+        match condition.verdict {
             Verdict::Active => {
                 let since = self.active_since.unwrap_or(now);
-                let firing = self.firing || now.since(since) >= reading.tier.pending_for;
-                Self { active_since: Some(since), clear_since: None, firing }
+                let firing = self.firing || now.since(since) >= condition.pending_for;
+                Self { active_since: Some(since), clear_since: None, firing, ..self }
             }
             Verdict::Clear if self.firing => {
                 let since = self.clear_since.unwrap_or(now);
-                if now.since(since) >= objective.alert.clear_for {
+                if now.since(since) >= condition.clear_for {
                     Self::default()
                 } else {
                     Self { clear_since: Some(since), ..self }

@@ -1,49 +1,116 @@
 //! The arithmetic of error budgets (SRE Workbook, chapter 5): burn rate, budget left, time to exhaustion, and the window
 //! pairs that alert on them.
 
-use crate::distribution::to_float;
+use crate::distribution::{to_count, to_float};
 use crate::objective::{AlertTier, Severity, Target};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::time::Duration;
 
 /// Good, bad and all events of a window, as counted. When the selectors of an SLO do not fit each other, good or bad may
-/// exceed total; that is shown, not hidden.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// exceed total; that is shown, not hidden. Whole numbers up to 2^53 when they are counts of the engine's own; a back end
+/// may give fractions, since it extrapolates. For growth `bad` is what a gauge has grown by and `total` what an even pace
+/// allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     /// Good events.
-    pub good: u64,
+    #[serde(serialize_with = "whole_if_whole")]
+    pub good: f64,
     /// Bad events.
-    pub bad: u64,
+    #[serde(serialize_with = "whole_if_whole")]
+    pub bad: f64,
     /// All events.
-    pub total: u64,
+    #[serde(serialize_with = "whole_if_whole")]
+    pub total: f64,
 }
+
+/// Writes a count as people write it: without a point unless there is something behind it.
+pub fn whole_if_whole<S: Serializer>(count: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if count.fract() == 0.0 && (0.0..LARGEST_EXACT).contains(count) {
+        serializer.serialize_u64(to_count(*count))
+    } else {
+        serializer.serialize_f64(*count)
+    }
+}
+
+/// Beyond it a float no longer tells neighbouring whole numbers apart.
+const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl Tally {
     /// Good events were counted; bad is the rest.
-    pub const fn of_good(good: u64, total: u64) -> Self {
-        Self { good, bad: total.saturating_sub(good), total }
+    pub fn of_good(good: u64, total: u64) -> Self {
+        Self::of_good_shares(to_float(good), to_float(total))
     }
 
     /// Bad events were counted; good is the rest.
-    pub const fn of_bad(bad: u64, total: u64) -> Self {
-        Self { good: total.saturating_sub(bad), bad, total }
+    pub fn of_bad(bad: u64, total: u64) -> Self {
+        Self::of_bad_shares(to_float(bad), to_float(total))
     }
 
-    /// Whether a part is larger than the whole.
-    pub const fn overflowed(self) -> bool {
-        self.good > self.total || self.bad > self.total
+    /// As [`Tally::of_good`], for numbers that need not be whole.
+    pub fn of_good_shares(good: f64, total: f64) -> Self {
+        Self { good, bad: (total - good).max(0.0), total }
+    }
+
+    /// As [`Tally::of_bad`], for numbers that need not be whole.
+    pub fn of_bad_shares(bad: f64, total: f64) -> Self {
+        Self { good: (total - bad).max(0.0), bad, total }
+    }
+
+    /// Whether there are no events.
+    pub fn is_empty(self) -> bool {
+        self.total <= 0.0
+    }
+
+    /// Whether a part is larger than the whole, by more than a back end's rounding.
+    pub fn overflowed(self) -> bool {
+        let most = self.total * (1.0 + 1e-9);
+        self.good > most || self.bad > most
     }
 
     /// Share of good events; `None` without events.
     pub fn good_share(self) -> Option<f64> {
-        (self.total > 0).then(|| to_float(self.good) / to_float(self.total))
+        (!self.is_empty()).then(|| self.good / self.total)
+    }
+
+    /// Share of bad events; `None` without events.
+    pub fn bad_share(self) -> Option<f64> {
+        (!self.is_empty()).then(|| self.bad / self.total)
     }
 
     /// `(bad / total) / (1 - target)`: 1 spends the budget exactly over the SLO window. `None` without events, for 0/0
     /// is no rate, and when a part exceeds the whole.
     pub fn burn_rate(self, target: Target) -> Option<f64> {
-        (self.total > 0 && !self.overflowed())
-            .then(|| to_float(self.bad) / to_float(self.total) / target.allowed())
+        if self.overflowed() { None } else { self.spent(target.allowed()) }
+    }
+
+    /// Share of bad events over the share that is allowed; `None` without events.
+    pub fn spent(self, allowed: f64) -> Option<f64> {
+        self.bad_share().map(|bad| bad / allowed)
+    }
+
+    /// Less the events of another, part of this one; what would fall below zero is zero.
+    #[must_use]
+    pub fn without(self, part: Self) -> Self {
+        let less = |whole: f64, part: f64| (whole - part).max(0.0);
+        Self {
+            good: less(self.good, part.good),
+            bad: less(self.bad, part.bad),
+            total: less(self.total, part.total),
+        }
+    }
+}
+
+impl std::ops::Add for Tally {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { good: self.good + other.good, bad: self.bad + other.bad, total: self.total + other.total }
+    }
+}
+
+impl std::iter::Sum for Tally {
+    fn sum<I: Iterator<Item = Self>>(tallies: I) -> Self {
+        tallies.fold(Self::default(), |sum, tally| sum + tally)
     }
 }
 
@@ -66,9 +133,11 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The budget for the events of the SLO window and the present burn rate.
-    pub fn new(tally: Tally, target: Target, window: Duration, burn: Option<f64>) -> Self {
-        let remaining = tally.burn_rate(target).map(|spent| 1.0 - spent);
+    /// The budget for the events of the SLO window, what is allowed to be bad, and the present burn rate. `allowed` is
+    /// `None` for an objective without a budget.
+    pub fn new(tally: Tally, allowed: Option<f64>, window: Duration, burn: Option<f64>) -> Self {
+        let spent = allowed.and_then(|allowed| tally.spent(allowed));
+        let remaining = spent.map(|spent| 1.0 - spent);
         let exhaustion = match (remaining, burn) {
             (Some(remaining), _) if remaining <= 0.0 => Some(Duration::ZERO),
             (Some(remaining), Some(burn)) if burn > 0.0 => {
@@ -78,6 +147,13 @@ impl Budget {
         };
         Self { tally, remaining, exhaustion }
     }
+}
+
+/// Share of the whole budget that was spent on some events: `bad / (allowed * total of the SLO window)`. Equals
+/// `burn * length / SLO window` only on even traffic.
+pub fn budget_share(bad: f64, allowed: f64, total: f64) -> Option<f64> {
+    let budget = allowed * total;
+    (budget > 0.0).then(|| bad / budget)
 }
 
 const MINUTE: u64 = 60;
@@ -141,15 +217,15 @@ mod tests {
         let burn = Tally::of_good(9_990, 10_000).burn_rate(target(0.999)).unwrap();
         assert!((burn - 1.0).abs() < 1e-9);
         let month = Duration::from_secs(30 * DAY);
-        let budget = Budget::new(Tally::of_good(9_995, 10_000), target(0.999), month, Some(1.0));
+        let budget = Budget::new(Tally::of_good(9_995, 10_000), Some(0.001), month, Some(1.0));
         assert!((budget.remaining.unwrap() - 0.5).abs() < 1e-9);
-        assert_eq!(budget.exhaustion.unwrap().as_secs(), 15 * DAY);
+        let days = budget.exhaustion.unwrap().as_secs_f64() / 86_400.0;
+        assert!((days - 15.0).abs() < 1e-9);
     }
 
     #[test]
     fn an_overspent_budget_is_negative_and_gone_now() {
-        let budget =
-            Budget::new(Tally::of_bad(30, 10_000), target(0.999), Duration::from_secs(DAY), Some(0.0));
+        let budget = Budget::new(Tally::of_bad(30, 10_000), Some(0.001), Duration::from_secs(DAY), Some(0.0));
         assert!((budget.remaining.unwrap() + 2.0).abs() < 1e-9);
         assert_eq!(budget.exhaustion, Some(Duration::ZERO));
     }
@@ -157,7 +233,7 @@ mod tests {
     #[test]
     fn nothing_is_no_rate() {
         assert_eq!(Tally::default().burn_rate(target(0.99)), None);
-        let budget = Budget::new(Tally::default(), target(0.99), Duration::from_secs(DAY), None);
+        let budget = Budget::new(Tally::default(), Some(0.01), Duration::from_secs(DAY), None);
         assert_eq!((budget.remaining, budget.exhaustion), (None, None));
     }
 
@@ -165,9 +241,16 @@ mod tests {
     fn a_part_larger_than_the_whole_is_flagged() {
         let tally = Tally::of_good(11, 10);
         assert!(tally.overflowed());
-        assert_eq!(tally.good, 11);
+        assert_eq!(tally.good, 11.0);
         assert_eq!(tally.burn_rate(target(0.99)), None);
         assert!(Tally::of_bad(11, 10).overflowed());
+    }
+
+    #[test]
+    fn a_day_takes_its_share_of_the_whole_budget() {
+        // A thousandth of a million may be bad; 250 bad events are a quarter of it, whatever the traffic of the day was.
+        assert!((budget_share(250.0, 0.001, 1e6).unwrap() - 0.25).abs() < 1e-12);
+        assert_eq!(budget_share(1.0, 0.001, 0.0), None);
     }
 
     #[test]

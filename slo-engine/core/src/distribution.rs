@@ -246,6 +246,32 @@ impl Distribution {
         to_count(sum.round()).min(self.total())
     }
 
+    /// The buckets that hold observations, as lower end (excluded), upper end (included) and count. Zero is a bucket from
+    /// zero to zero; the open last bucket of explicit bounds ends at infinity.
+    pub(crate) fn buckets(&self) -> Vec<(f64, f64, u64)> {
+        let mut buckets = Vec::new();
+        if let Some(exponential) = &self.exponential {
+            if exponential.zero > 0 {
+                buckets.push((0.0, 0.0, exponential.zero));
+            }
+            let base = f64::from(-exponential.scale).exp2();
+            let end = |index: i32| (f64::from(index) * base).exp2();
+            buckets.extend(
+                exponential
+                    .buckets
+                    .iter()
+                    .map(|(index, count)| (end(*index), end(index.saturating_add(1)), *count)),
+            );
+        }
+        for explicit in &self.explicit {
+            let lower = std::iter::once(0.0_f64).chain(explicit.bounds.iter().copied());
+            let upper = explicit.bounds.iter().copied().chain([f64::INFINITY]);
+            let all = lower.zip(upper).zip(&explicit.counts).filter(|(_, count)| **count > 0);
+            buckets.extend(all.map(|((lower, upper), count)| (lower.min(upper), upper, *count)));
+        }
+        buckets
+    }
+
     /// What was observed after `earlier`; `None` when that cannot be, because a count dropped or the bounds differ.
     pub(crate) fn since(&self, earlier: &Self) -> Option<Self> {
         let exponential = match (&self.exponential, &earlier.exponential) {

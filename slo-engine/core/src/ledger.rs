@@ -12,7 +12,7 @@
 pub use crate::bucket::{BucketKey, LONGEST_WINDOW, Tier, Window};
 
 use crate::bucket::{edge, floor};
-use crate::intake::{Measured, Rejected};
+use crate::intake::{Level, Measured, Rejected};
 use crate::series::{Attributes, Selector, Series, SeriesId};
 use crate::time::Timestamp;
 use pqscope_telemetry::OTHER;
@@ -148,6 +148,11 @@ impl Ledger {
         ids.iter().copied().filter(|id| self.series(*id).is_some_and(|series| selector.matches(series)))
     }
 
+    /// All series of a metric.
+    pub fn of_metric(&self, metric: &str) -> &[SeriesId] {
+        self.metrics.get(metric).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether events of a metric were folded into a sender's overflow series (`otel.metric.overflow`), so that their
     /// attributes are lost.
     pub fn has_overflow(&self, metric: &str, window: Window, now: Timestamp) -> bool {
@@ -248,6 +253,46 @@ impl Ledger {
         let (from, to) = (edge(window.from, now), edge(window.to, now));
         account.add_range(Tier::TenSeconds, from, to, &mut sum);
         sum
+    }
+
+    /// The latest reading of a gauge up to and including a moment, to the width of the buckets that are kept for so long.
+    pub fn level_at(&self, id: SeriesId, at: Timestamp, now: Timestamp) -> Option<Level> {
+        let account = self.accounts.get(&id)?;
+        let tier = Tier::ALL.into_iter().find(|tier| now.since(at) <= tier.reach()).unwrap_or(Tier::Day);
+        let coarser = Tier::ALL.into_iter().filter(|candidate| *candidate >= tier);
+        coarser
+            .flat_map(|tier| account.buckets.tier(tier).range(..=number(tier, at.seconds())).next_back())
+            .find_map(|(_, value)| match value {
+                Measured::Level(level) => Some(*level),
+                _ => None,
+            })
+    }
+
+    /// When counting of a series began, to the width of the buckets that are kept for so long; at the latest when the
+    /// oldest bucket that is kept began.
+    pub fn began(&self, id: SeriesId, now: Timestamp) -> Option<Timestamp> {
+        let account = self.accounts.get(&id)?;
+        let first = |tier: Tier| {
+            let (number, _) = account.buckets.tier(tier).first_key_value()?;
+            Some((tier, u64::from(*number) * tier.seconds()))
+        };
+        let firsts: Vec<(Tier, u64)> = Tier::ALL.into_iter().filter_map(first).collect();
+        // The first bucket of a tier is the beginning unless older ones may have gone.
+        let told = firsts.iter().find(|(tier, start)| {
+            *start > now.before(tier.retention()).seconds().saturating_add(2 * tier.seconds())
+        });
+        told.or(firsts.last()).map(|(_, start)| Timestamp::from_seconds(*start))
+    }
+
+    /// The oldest reading of a gauge that is kept.
+    pub fn first_level(&self, id: SeriesId) -> Option<Level> {
+        let account = self.accounts.get(&id)?;
+        let first = |tier| account.buckets.tier(tier).values().next();
+        let levels = Tier::ALL.into_iter().filter_map(first).filter_map(|value| match value {
+            Measured::Level(level) => Some(*level),
+            _ => None,
+        });
+        levels.min_by_key(|level| level.at)
     }
 
     /// Forgets buckets beyond their retention, and series that have none left.

@@ -8,7 +8,8 @@
 //! | [`intake`] | OTLP points of one stream | [increments](intake::Increment), or the reason why a point does not count |
 //! | [`ledger`] | increments | counts per series and time bucket, sums over any window |
 //! | [`recorder`] | points | intake and ledger joined, with the list of records to save |
-//! | [`evaluation`], [`burn`] | an objective and the ledger | burn rates, budget left, the state of every alert tier |
+//! | [`measure`], [`slices`], [`exclusion`] | an objective and the ledger | the events of each of its windows |
+//! | [`evaluation`], [`burn`], [`spike`] | an objective and its measurements | burn rates, budget left, the verdict of every alert condition |
 //! | [`alert`] | evaluations | transitions of one incident per objective |
 //! | [`notification`] | a transition | the body to send and its idempotency key |
 
@@ -18,14 +19,22 @@ pub mod burn;
 pub mod diagnostic;
 pub mod distribution;
 pub mod evaluation;
+pub mod exclusion;
 pub mod intake;
 pub mod ledger;
+pub mod measure;
 mod measured;
 pub mod notification;
 pub mod objective;
 pub mod openslo;
+pub mod period;
+pub mod promql;
+pub mod quantile;
 pub mod recorder;
+pub mod selection;
 pub mod series;
 pub mod services;
+pub mod slices;
+pub mod spike;
 pub mod time;
 mod yaml;

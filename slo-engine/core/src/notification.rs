@@ -2,8 +2,10 @@
 //! repeat has the same body and the same idempotency key.
 
 use crate::alert::{Fingerprint, Transition, TransitionKind};
+use crate::burn::whole_if_whole;
 use crate::evaluation::{Cause, Evaluation, TierReading, Verdict};
-use crate::objective::{Objective, Severity};
+use crate::objective::{Severity, Subject};
+use crate::spike::SpikeReading;
 use crate::time::span_text;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,11 +34,30 @@ pub struct NotifiedTier {
     /// Burn rate of the short window.
     pub short_burn: Option<f64>,
     /// Bad events of the long window.
-    pub bad: u64,
+    #[serde(serialize_with = "whole_if_whole")]
+    pub bad: f64,
     /// All events of the long window.
-    pub total: u64,
+    #[serde(serialize_with = "whole_if_whole")]
+    pub total: f64,
     /// Whether it is active.
     pub active: bool,
+}
+
+/// A group of the traffic that fails suddenly.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NotifiedSpike {
+    /// Its attributes, such as service and deployment.
+    pub group: BTreeMap<String, String>,
+    /// Bad events of the short window.
+    #[serde(serialize_with = "whole_if_whole")]
+    pub bad: f64,
+    /// All events of the short window.
+    #[serde(serialize_with = "whole_if_whole")]
+    pub total: f64,
+    /// Share of bad events that is usual.
+    pub usual: Option<f64>,
+    /// Bound on the probability that it is chance.
+    pub chance: f64,
 }
 
 /// The body of the generic webhook.
@@ -68,16 +89,20 @@ pub struct Notification {
     pub started_at: String,
     /// When this happened, RFC 3339.
     pub at: String,
-    /// Target of the objective.
-    pub target: f64,
+    /// Share of events that must be good: 1 with zero tolerance; none for growth.
+    pub target: Option<f64>,
     /// Length of the SLO window.
     pub window: String,
     /// Share of the budget left; negative when overspent.
     pub budget_remaining: Option<f64>,
     /// Seconds until the budget is gone.
     pub budget_exhaustion_seconds: Option<u64>,
+    /// Share of the whole budget that the last 24 hours took.
+    pub budget_spent_in_day: Option<f64>,
     /// The window pairs.
     pub tiers: Vec<NotifiedTier>,
+    /// Groups of the traffic that fail suddenly, by their attributes.
+    pub spikes: Vec<NotifiedSpike>,
     /// Most frequent causes of bad events.
     pub causes: Vec<Cause>,
     /// Link to the runbook.
@@ -88,7 +113,7 @@ pub struct Notification {
 
 impl Notification {
     /// The notification of a transition; `None` for transitions that nobody is told of.
-    pub fn new(transition: &Transition, objective: &Objective) -> Option<Self> {
+    pub fn new(transition: &Transition, objective: &Subject) -> Option<Self> {
         if !transition.kind.notifies() {
             return None;
         }
@@ -112,11 +137,13 @@ impl Notification {
             labels: transition.labels.clone(),
             started_at: opened.started.to_string(),
             at: transition.at.to_string(),
-            target: objective.target.share(),
+            target: objective.target,
             window: span_text(objective.window),
             budget_remaining: evidence.budget.remaining.map(rounded),
             budget_exhaustion_seconds: evidence.budget.exhaustion.map(|span| span.as_secs()),
+            budget_spent_in_day: evidence.day.and_then(|day| day.share).map(rounded),
             tiers: evidence.tiers.iter().map(NotifiedTier::new).collect(),
+            spikes: evidence.spikes.iter().filter(|reading| reading.spike).map(NotifiedSpike::new).collect(),
             causes: evidence.causes.clone(),
             runbook: objective.runbook.clone(),
             dashboard: objective.dashboard.clone(),
@@ -139,6 +166,19 @@ impl NotifiedTier {
     }
 }
 
+impl NotifiedSpike {
+    fn new(reading: &SpikeReading) -> Self {
+        let group = &reading.group;
+        Self {
+            group: group.labels.clone(),
+            bad: group.short.bad,
+            total: group.short.total,
+            usual: group.usual.bad_share().map(rounded),
+            chance: reading.chance,
+        }
+    }
+}
+
 /// Four digits behind the point are enough for people.
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
@@ -154,7 +194,7 @@ fn budget_text(remaining: f64) -> String {
 }
 
 /// One line for people.
-fn summary(transition: &Transition, objective: &Objective) -> String {
+fn summary(transition: &Transition, objective: &Subject) -> String {
     let (name, service) = (&objective.name, &objective.service);
     let evidence = &transition.evidence;
     let left = evidence.budget.remaining.map_or_else(String::new, budget_text);
@@ -164,16 +204,14 @@ fn summary(transition: &Transition, objective: &Objective) -> String {
         TransitionKind::Eased => {
             format!("{name} of {service} burns more slowly, down to a {}", transition.severity)
         }
-        _ => match loudest(evidence) {
-            Some(tier) => format!(
-                "{name} of {service} burns its error budget {:.1} times too fast over {}: {} of {} events were bad",
-                tier.long.burn.unwrap_or_default(),
-                span_text(tier.tier.long),
-                tier.long.tally.bad,
-                tier.long.tally.total,
-            ),
-            None => format!("{name} of {service} burns its error budget too fast"),
-        },
+        TransitionKind::Escalated => {
+            let share = evidence.day.and_then(|day| day.share).unwrap_or_default() * 100.0;
+            format!(
+                "{name} of {service} spent {share:.0} % of its error budget in a day: review the runbook, and consider \
+                 taking back recent changes of cryptography"
+            )
+        }
+        _ => trouble(name, service, evidence),
     };
     let cause = match (evidence.causes.first(), transition.kind) {
         (Some(cause), TransitionKind::Fired | TransitionKind::Raised) => {
@@ -182,6 +220,44 @@ fn summary(transition: &Transition, objective: &Objective) -> String {
         _ => String::new(),
     };
     format!("{what}{cause}{left}")
+}
+
+/// What is wrong, the most telling first.
+fn trouble(name: &str, service: &str, evidence: &Evaluation) -> String {
+    if let Some(tier) = loudest(evidence) {
+        return format!(
+            "{name} of {service} burns its error budget {:.1} times too fast over {}: {} of {} events were bad",
+            tier.long.burn.unwrap_or_default(),
+            span_text(tier.tier.long),
+            rounded(tier.long.tally.bad),
+            rounded(tier.long.tally.total),
+        );
+    }
+    if let Some(breach) = evidence.breach.filter(|breach| breach.verdict == Verdict::Active) {
+        let tally = breach.held.tally;
+        return format!(
+            "{name} of {service} allows no bad event, and {} of {} within {} were bad",
+            rounded(tally.bad),
+            rounded(tally.total),
+            span_text(breach.held.length),
+        );
+    }
+    if let Some(spike) = evidence.spikes.iter().find(|reading| reading.spike) {
+        let SpikeReading { group, .. } = spike;
+        let place: Vec<&str> = group.labels.values().map(String::as_str).collect();
+        let usual = group.usual.bad_share().unwrap_or_default() * 100.0;
+        return format!(
+            "{name} of {service}: {} of {} events of {} were bad within minutes, where {usual:.2} % is usual",
+            rounded(group.short.bad),
+            rounded(group.short.total),
+            if place.is_empty() { "all traffic".to_owned() } else { place.join(", ") },
+        );
+    }
+    if evidence.no_data == Some(Verdict::Active) {
+        let why = evidence.fault.as_deref().unwrap_or("nothing was counted");
+        return format!("{name} of {service} has no data: {why}");
+    }
+    format!("{name} of {service} burns its error budget too fast")
 }
 
 fn loudest(evidence: &Evaluation) -> Option<&TierReading> {

@@ -188,7 +188,7 @@ impl IdentityHash {
 }
 
 /// Picks series of one metric by the values of attributes, as `metric{a=~"x|y", b!~"z"}` does in Prometheus.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Selector {
     /// OpenTelemetry name of the metric.
     pub metric: String,

@@ -6,9 +6,11 @@ use pqscope_slo_core::alert::{self, AlertState, Fingerprint, Phase, Transition, 
 use pqscope_slo_core::evaluation::{Evaluation, ObjectiveState, Verdict, chart, evaluate};
 use pqscope_slo_core::intake::Measured;
 use pqscope_slo_core::ledger::{Ledger, Limits};
+use pqscope_slo_core::measure::Aside;
 use pqscope_slo_core::notification::{Notification, Status};
-use pqscope_slo_core::objective::{Objective, Severity};
+use pqscope_slo_core::objective::{Goal, Objective, Severity};
 use pqscope_slo_core::openslo::{Catalog, SourceFile};
+use pqscope_slo_core::selection::Selections;
 use pqscope_slo_core::series::Series;
 use pqscope_slo_core::time::Timestamp;
 use proptest::prelude::*;
@@ -36,6 +38,7 @@ spec:
         good: {{metricSource: {{type: pqscope, spec: {{metric: requests, match: {{outcome: completed}}}}}}}}
         total: {{metricSource: {{type: pqscope, spec: {{metric: requests}}}}}}
   objectives: [{{target: {target}}}]
+  pqscope.alerting: {{spike: off, dayShare: off}}
 "
     );
     let catalog = Catalog::parse(&[SourceFile { name: "slo.yaml", text: &text }], None).unwrap();
@@ -46,6 +49,7 @@ spec:
 struct World {
     objective: Objective,
     ledger: Ledger,
+    selections: Selections,
     state: AlertState,
     now: u64,
     transitions: Vec<Transition>,
@@ -58,6 +62,7 @@ impl World {
         Self {
             objective: objective(target),
             ledger: Ledger::new(Limits::default()),
+            selections: Selections::default(),
             state: AlertState::default(),
             now: BEGIN,
             transitions: Vec::new(),
@@ -83,7 +88,13 @@ impl World {
     }
 
     fn evaluate(&mut self) -> Evaluation {
-        let evaluation = evaluate(&self.objective, &self.ledger, Timestamp::from_seconds(self.now));
+        let evaluation = evaluate(
+            &self.objective,
+            &self.ledger,
+            &mut self.selections,
+            Aside::NONE,
+            Timestamp::from_seconds(self.now),
+        );
         let (state, transitions) = alert::advance(&self.objective, &self.state, &evaluation);
         self.state = state;
         self.transitions.extend(transitions);
@@ -127,7 +138,7 @@ impl World {
     }
 }
 
-use TransitionKind::{Cancelled, Eased, Fired, Pending, Raised, Resolved, Withdrawn};
+use TransitionKind::{Cancelled, Eased, Escalated, Fired, Pending, Raised, Resolved, Withdrawn};
 
 #[test]
 fn a_full_outage_pages_within_minutes_and_recovers() {
@@ -187,8 +198,11 @@ fn severity_rises_within_one_incident() {
     let incident = raised.incident.unwrap();
     assert_eq!((incident.started, incident.severity), (first.started, Severity::Page));
     assert_eq!(world.told(), [Fired, Raised], "several tiers, one incident");
-    let bodies: Vec<_> =
-        world.transitions.iter().filter_map(|one| Notification::new(one, &world.objective)).collect();
+    let bodies: Vec<_> = world
+        .transitions
+        .iter()
+        .filter_map(|one| Notification::new(one, &world.objective.subject()))
+        .collect();
     assert_eq!(bodies[0].incident, bodies[1].incident);
     assert_ne!(bodies[0].idempotency_key, bodies[1].idempotency_key);
 }
@@ -272,8 +286,11 @@ fn every_notice_of_an_incident_has_a_key_of_its_own() {
         world.until(Raised, 0, 1_000);
     }
     assert_eq!(world.told(), [Fired, Eased, Raised, Eased, Raised]);
-    let bodies: Vec<_> =
-        world.transitions.iter().filter_map(|one| Notification::new(one, &world.objective)).collect();
+    let bodies: Vec<_> = world
+        .transitions
+        .iter()
+        .filter_map(|one| Notification::new(one, &world.objective.subject()))
+        .collect();
     let keys: std::collections::BTreeSet<_> = bodies.iter().map(|body| &body.idempotency_key).collect();
     assert_eq!(keys.len(), bodies.len());
     assert!(bodies.iter().all(|body| body.incident == bodies[0].incident));
@@ -288,8 +305,11 @@ fn a_second_outage_is_a_second_incident() {
     world.until(Resolved, 100, 0);
     world.run(2 * HOUR, 100, 0);
     world.until(Fired, 0, 100);
-    let bodies: Vec<_> =
-        world.transitions.iter().filter_map(|one| Notification::new(one, &world.objective)).collect();
+    let bodies: Vec<_> = world
+        .transitions
+        .iter()
+        .filter_map(|one| Notification::new(one, &world.objective.subject()))
+        .collect();
     assert_eq!(bodies.len(), 3);
     assert_eq!(bodies[0].fingerprint, bodies[2].fingerprint);
     assert_ne!(bodies[0].incident, bodies[2].incident);
@@ -365,7 +385,8 @@ fn the_identity_is_name_and_service_only() {
     edited.description = "Another text".to_owned();
     edited.runbook = None;
     edited.alert.tiers.reverse();
-    edited.target = pqscope_slo_core::objective::Target::new(0.99).unwrap();
+    let Goal::Share { target, .. } = &mut edited.goal else { panic!("a share") };
+    *target = pqscope_slo_core::objective::Target::new(0.99).unwrap();
     assert_eq!(alert::labels(&objective), alert::labels(&edited));
     let mut other = objective.clone();
     other.service = "elsewhere".to_owned();
@@ -404,7 +425,7 @@ fn an_objective_that_is_removed_closes_its_incident_once() {
     let (state, transition) = alert::withdraw(&world.state, &last, now).unwrap();
     assert_eq!((transition.kind, transition.sequence), (Withdrawn, last.sequence + 1));
     assert!(alert::withdraw(&state, &transition, now).is_none());
-    let body = Notification::new(&transition, &world.objective).unwrap();
+    let body = Notification::new(&transition, &world.objective.subject()).unwrap();
     assert_eq!(body.status, Status::Resolved);
 }
 
@@ -414,7 +435,7 @@ fn a_notification_says_what_the_person_on_call_needs() {
     world.run(HOUR, 100, 0);
     world.until(Fired, 20, 80);
     let fired = world.transitions.last().unwrap();
-    let body = Notification::new(fired, &world.objective).unwrap();
+    let body = Notification::new(fired, &world.objective.subject()).unwrap();
     assert_eq!(
         (body.slo.as_str(), body.service.as_str(), body.severity),
         ("checkout", "shop", Severity::Page)
@@ -428,17 +449,17 @@ fn a_notification_says_what_the_person_on_call_needs() {
     );
     let page = body.tiers.iter().find(|tier| tier.active && tier.severity == Severity::Page).unwrap();
     assert!(page.long_burn.unwrap() >= page.factor && page.short_burn.unwrap() >= page.factor);
-    assert_eq!(body.causes[0].count, page.bad);
+    assert_eq!(body.causes[0].count as f64, page.bad);
     assert!(body.budget_remaining.unwrap() < 1.0);
     assert!(body.summary.starts_with("checkout of shop burns its error budget "), "{}", body.summary);
     assert!(body.summary.contains("alert.handshake_failure"), "{}", body.summary);
     // Made again from what was saved, it is the same, byte for byte.
     let saved: Transition = serde_json::from_str(&serde_json::to_string(fired).unwrap()).unwrap();
-    let again = Notification::new(&saved, &world.objective).unwrap();
+    let again = Notification::new(&saved, &world.objective.subject()).unwrap();
     assert_eq!(serde_json::to_string(&body).unwrap(), serde_json::to_string(&again).unwrap());
     assert!(body.idempotency_key.is_ascii() && body.idempotency_key.len() <= 255);
     assert_eq!(world.transitions[0].kind, Pending);
-    assert!(Notification::new(&world.transitions[0], &world.objective).is_none());
+    assert!(Notification::new(&world.transitions[0], &world.objective.subject()).is_none());
 }
 
 #[test]
@@ -446,11 +467,17 @@ fn a_chart_adds_up_to_what_was_counted() {
     let mut world = World::new("0.999");
     world.run(3 * HOUR, 7, 1);
     let now = Timestamp::from_seconds(world.now);
-    let points =
-        chart(&world.objective, &world.ledger, Duration::from_secs(4 * HOUR), Duration::from_secs(300), now);
+    let points = chart(
+        &world.objective,
+        &world.ledger,
+        &mut world.selections,
+        Duration::from_secs(4 * HOUR),
+        Duration::from_secs(300),
+        now,
+    );
     assert_eq!(points.len(), 48);
-    assert_eq!(points.iter().map(|point| point.tally.total).sum::<u64>(), 3 * 360 * 8);
-    assert_eq!(points.iter().map(|point| point.tally.bad).sum::<u64>(), 3 * 360);
+    assert_eq!(points.iter().map(|point| point.tally.total).sum::<f64>(), 3.0 * 360.0 * 8.0);
+    assert_eq!(points.iter().map(|point| point.tally.bad).sum::<f64>(), 3.0 * 360.0);
     assert!(points.iter().all(|point| point.from.seconds().is_multiple_of(300)));
 }
 
@@ -479,7 +506,7 @@ proptest! {
                 // Whatever happens, an incident opens only while some tier is active.
                 let after = matches!(world.state.phase, Phase::Firing(_));
                 if after && !before {
-                    prop_assert!(evaluation.tiers.iter().any(|tier| tier.verdict == Verdict::Active));
+                    prop_assert!(evaluation.is_burning() || evaluation.day.is_some_and(|day| day.verdict == Verdict::Active));
                 }
             }
         }
@@ -491,7 +518,7 @@ proptest! {
             match transition.kind {
                 Fired => { prop_assert!(!open); open = true; }
                 Resolved => { prop_assert!(open); open = false; }
-                Raised | Eased | Withdrawn => prop_assert!(open),
+                Raised | Eased | Escalated | Withdrawn => prop_assert!(open),
                 Pending | Cancelled => prop_assert!(!open),
             }
         }

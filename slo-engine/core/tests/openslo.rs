@@ -4,6 +4,7 @@
 use pqscope_slo_core::diagnostic::{Diagnostic, Level};
 use pqscope_slo_core::objective::{Indicator, Severity};
 use pqscope_slo_core::openslo::{Catalog, SourceFile};
+use pqscope_slo_core::period::SloWindow;
 use pqscope_slo_core::series::Series;
 use pqscope_slo_core::services::Services;
 use std::time::Duration;
@@ -65,7 +66,7 @@ fn the_right_file_is_right() {
     assert!(catalog.warnings.is_empty(), "{:?}", catalog.warnings);
     let [objective] = catalog.objectives.as_slice() else { panic!("one objective") };
     assert_eq!((objective.name.as_str(), objective.service.as_str()), ("checkout", "shop"));
-    assert_eq!(objective.window, Duration::from_secs(30 * 86_400));
+    assert_eq!(objective.window, SloWindow::Rolling(Duration::from_secs(30 * 86_400)));
     let names: Vec<_> = objective.alert.tiers.iter().map(|tier| (tier.name(), tier.severity)).collect();
     let expected = [
         ("1h/5m", Severity::Page),
@@ -74,7 +75,9 @@ fn the_right_file_is_right() {
         ("3d/6h", Severity::Ticket),
     ];
     assert_eq!(names, expected.map(|(name, severity)| (name.to_owned(), severity)));
-    let Indicator::Good { good, total } = &objective.indicator else { panic!("a ratio of good events") };
+    let Indicator::Good { good, total } = objective.sli.embedded().unwrap() else {
+        panic!("a ratio of good events")
+    };
     assert!(good.matches(&Series::new("requests", [("code", "201")])));
     assert!(!good.matches(&Series::new("requests", [("code", "201"), ("test", "true")])));
     assert!(!good.matches(&Series::new("requests", [("code", "500")])));
@@ -90,10 +93,10 @@ fn the_shipped_objectives_are_taken_without_a_warning() {
     let catalog = Catalog::parse(&files, None).unwrap();
     assert!(catalog.warnings.is_empty(), "{:?}", catalog.warnings);
     let [latency, success] = catalog.objectives.as_slice() else { panic!("two objectives") };
-    assert_eq!((success.name.as_str(), success.target.share()), ("handshake-success", 0.999));
-    assert_eq!((latency.name.as_str(), latency.target.share()), ("handshake-latency", 0.95));
+    assert_eq!((success.name.as_str(), success.goal.share().unwrap()), ("handshake-success", 0.999));
+    assert_eq!((latency.name.as_str(), latency.goal.share().unwrap()), ("handshake-latency", 0.95));
     assert!(latency.alert.tiers.iter().all(|tier| tier.severity == Severity::Ticket));
-    assert!(matches!(&latency.indicator, Indicator::AtMost { bound, .. } if *bound == 0.3));
+    assert!(matches!(latency.sli.embedded().unwrap(), Indicator::AtMost { bound, .. } if *bound == 0.3));
     assert!(success.only_services.is_none());
     assert!(catalog.uses("pqscope.handshakes") && !catalog.uses("pqscope.alerts"));
 }
@@ -102,7 +105,9 @@ fn the_shipped_objectives_are_taken_without_a_warning() {
 #[test]
 fn the_shipped_success_objective_counts_as_the_requirement_says() {
     let catalog = Catalog::parse(&[SourceFile { name: "s", text: SUCCESS }], None).unwrap();
-    let Indicator::Good { good, total } = &catalog.objectives[0].indicator else { panic!("a ratio") };
+    let Indicator::Good { good, total } = catalog.objectives[0].sli.embedded().unwrap() else {
+        panic!("a ratio")
+    };
     let attempt = |changes: &[(&str, &str)]| {
         let mut series = Series::new(
             "pqscope.handshakes",
@@ -147,7 +152,7 @@ fn only_migrating_services_count_when_there_is_a_services_file() {
     let services = Services::parse("services.yaml", "- {name: a, migrating: true}\n- {name: b}\n").unwrap();
     let files = [SourceFile { name: "s", text: SUCCESS }];
     let catalog = Catalog::parse(&files, Some(&services)).unwrap();
-    for selector in catalog.objectives[0].indicator.selectors() {
+    for selector in catalog.objectives[0].sli.selectors() {
         assert_eq!(selector.matches["pqscope.service"].iter().collect::<Vec<_>>(), ["a"]);
     }
     let none = Services::parse("services.yaml", "- {name: b}\n").unwrap();
@@ -166,7 +171,7 @@ fn targets_without_a_budget_are_refused_with_the_way_out() {
         ["23:22 `targetPercent` 100 leaves no error budget, so no burn rate can be computed"]
     );
     let found = parse(&RIGHT.replace("0.999", "1.0")).unwrap_err();
-    assert!(found[0].help.contains("zero-tolerance"), "{}", found[0].help);
+    assert!(found[0].help.contains("pqscope.zeroTolerance"), "{}", found[0].help);
     assert_eq!(
         faults("target: 0.999", "target: 0"),
         ["23:15 `target` 0 asks for nothing: every event may be bad"]
@@ -179,8 +184,9 @@ fn targets_without_a_budget_are_refused_with_the_way_out() {
 
 #[test]
 fn percent_and_share_are_the_same_number() {
-    let share = parse(RIGHT).unwrap().objectives[0].target;
-    let percent = parse(&RIGHT.replace("target: 0.999", "targetPercent: 99.9")).unwrap().objectives[0].target;
+    let share = parse(RIGHT).unwrap().objectives[0].goal.share();
+    let percent =
+        parse(&RIGHT.replace("target: 0.999", "targetPercent: 99.9")).unwrap().objectives[0].goal.share();
     assert_eq!(share, percent);
 }
 
@@ -206,7 +212,17 @@ fn unknown_keys_kinds_and_versions_are_refused() {
     );
     assert_eq!(
         faults("type: pqscope", "type: Prometheus"),
-        ["16:19 queries of type `Prometheus` are not supported yet"]
+        [
+            "16:19 a PromQL query needs a data source",
+            "17:19 `query` is missing in the spec of a Prometheus query",
+            "17:20 `metric` is not a key of the spec of a Prometheus query",
+            "17:38 `match` is not a key of the spec of a Prometheus query",
+            "17:67 `not_match` is not a key of the spec of a Prometheus query",
+        ]
+    );
+    assert_eq!(
+        faults("type: pqscope", "type: Datadog"),
+        ["16:19 queries of type `Datadog` are not supported"]
     );
     assert_eq!(
         faults("metric: requests,", "metrics: requests,"),
@@ -219,18 +235,25 @@ fn unknown_keys_kinds_and_versions_are_refused() {
 
 #[test]
 fn what_is_not_supported_yet_is_said() {
-    assert_eq!(faults("Occurrences", "Timeslices"), ["7:20 `Timeslices` is not supported yet"]);
+    assert_eq!(
+        faults("- target: 0.999", "- {target: 0.999, compositeWeight: 2}"),
+        ["23:40 `compositeWeight` cannot stand in an objective here"]
+    );
+    assert_eq!(
+        faults("Occurrences", "Timeslices"),
+        ["23:7 a budget in slices needs their length, `timeSliceWindow`"]
+    );
     assert_eq!(
         faults("Occurrences", "occurrences"),
         ["7:20 `occurrences` is not a budgeting method of OpenSLO"]
     );
     assert_eq!(
         faults("isRolling: true", "isRolling: false"),
-        ["10:18 only rolling windows are supported yet"]
+        ["9:7 a window that does not roll needs a `calendar`"]
     );
     assert_eq!(
-        faults("isRolling: true", "calendar: {startTime: 2026-01-01 00:00:00, timeZone: UTC}"),
-        ["10:17 calendar windows are not supported yet"]
+        faults("isRolling: true", "calendar: {startTime: soon, timeZone: UTC}"),
+        ["10:29 the start is not a date and time"]
     );
     assert_eq!(faults("30d", "1M"), ["9:17 `1M` is no span of time for `duration`"]);
     assert_eq!(faults("30d", "500d"), ["9:17 this window is too short or too long"]);
@@ -238,8 +261,8 @@ fn what_is_not_supported_yet_is_said() {
     assert_eq!(
         faults("ratioMetric:", raw),
         [
-            "14:9 `rawType`: ready-made ratios are not supported, they cannot be added up",
-            "15:9 `raw`: ready-made ratios are not supported, they cannot be added up"
+            "15:36 ready-made ratios cannot be added up: they say nothing of how many",
+            "17:11 `good` cannot stand beside `raw`",
         ]
     );
 }
@@ -269,7 +292,7 @@ fn wrong_types_and_syntax_are_located() {
 
 #[test]
 fn all_faults_are_reported_at_once_in_their_order() {
-    let text = RIGHT.replace("Occurrences", "Timeslices").replace("0.999", "1").replace("30d", "soon");
+    let text = RIGHT.replace("Occurrences", "Slices").replace("0.999", "1").replace("30d", "soon");
     let lines: Vec<_> = parse(&text).unwrap_err().iter().map(|fault| fault.line).collect();
     assert_eq!(lines, [7, 9, 23]);
 }
@@ -295,7 +318,7 @@ fn names_are_unique_and_references_are_followed_across_files() {
                spec: {metric: requests}}}\n";
     let files = [SourceFile { name: "slo.yaml", text: &by_name }, SourceFile { name: "sli.yaml", text: sli }];
     let catalog = Catalog::parse(&files, None).unwrap();
-    assert!(matches!(catalog.objectives[0].indicator, Indicator::Bad { .. }));
+    assert!(matches!(catalog.objectives[0].sli.embedded().unwrap(), Indicator::Bad { .. }));
 }
 
 #[test]
@@ -365,9 +388,12 @@ fn annotations_are_ours_or_left_alone() {
         faults("name: checkout", &annotated("pqscope.dev/runbok: x"))[0]
             .contains("is no annotation of pqscope")
     );
-    let with =
-        RIGHT.replace("name: checkout", &annotated("pqscope.dev/minimum-bad-events: 7\n    team: shop"));
-    assert_eq!(parse(&with).unwrap().objectives[0].alert.least_bad, 7);
+    assert!(
+        faults("name: checkout", &annotated("pqscope.dev/minimum-events: 7"))[0]
+            .contains("no annotation any more")
+    );
+    let with = RIGHT.replace("name: checkout", &annotated("pqscope.dev/runbook: https://r\n    team: shop"));
+    assert_eq!(parse(&with).unwrap().objectives[0].runbook.as_deref(), Some("https://r"));
 }
 
 #[test]

@@ -4,8 +4,13 @@ use crate::keeper::{ObjectiveView, View};
 use crate::notify::{DeliveryFigures, OutboxRow, Progress, Standing};
 use pqscope_slo_core::alert::Fingerprint;
 use pqscope_slo_core::alert::{Phase, Transition, labels};
-use pqscope_slo_core::evaluation::{Cause, ObjectiveState, TierReading, Verdict, WindowReading};
+use pqscope_slo_core::burn::{Tally, whole_if_whole};
+use pqscope_slo_core::evaluation::{
+    Breach, Cause, DaySpend, ObjectiveState, TierReading, Verdict, WindowReading,
+};
+use pqscope_slo_core::measure::{BaselineReading, LevelReading};
 use pqscope_slo_core::objective::Severity;
+use pqscope_slo_core::spike::SpikeReading;
 use pqscope_slo_core::time::span_text;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -24,14 +29,34 @@ struct Slo {
     title: String,
     description: String,
     service: String,
-    /// Share of events that must be good.
-    objective: f64,
-    /// Length of the SLO window, such as `30d`.
+    /// Share of events that must be good: 1 with zero tolerance, null for growth.
+    objective: Option<f64>,
+    /// The goal in words.
+    goal: String,
+    /// Length of the SLO window, such as `30d`; a calendar window with its start and time zone.
     window: String,
     state: ObjectiveState,
     budget: BudgetDto,
     burn_rates: Vec<BurnRate>,
     tiers: Vec<Tier>,
+    /// Groups of the traffic with bad events in the last minutes, the most striking first.
+    spikes: Vec<SpikeReading>,
+    /// Zero tolerance: the events of the last while; null for other goals.
+    breach: Option<Breach>,
+    /// The last 24 hours' part of the budget.
+    day: Option<DaySpend>,
+    /// What latencies were compared with.
+    baselines: Vec<BaselineReading>,
+    /// The gauge of a growth objective.
+    level: Option<LevelReading>,
+    /// Seconds until the gauge reaches its capacity at the pace of the last day.
+    full_in_seconds: Option<u64>,
+    /// Events of the SLO window that were left out by exclusions.
+    excluded: Tally,
+    /// When the budget begins anew; null for a rolling window.
+    renewed_at: Option<String>,
+    /// Why there is no data, where a back end could not be asked.
+    fault: Option<String>,
     causes: Vec<Cause>,
     alert: AlertDto,
     /// When the metric was last heard of since the engine started.
@@ -43,9 +68,12 @@ struct BudgetDto {
     /// Share left; negative when overspent, null without events.
     remaining: Option<f64>,
     exhaustion_seconds: Option<u64>,
-    good: u64,
-    bad: u64,
-    total: u64,
+    #[serde(serialize_with = "whole_if_whole")]
+    good: f64,
+    #[serde(serialize_with = "whole_if_whole")]
+    bad: f64,
+    #[serde(serialize_with = "whole_if_whole")]
+    total: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,9 +81,12 @@ struct BurnRate {
     window: String,
     /// Null without events.
     burn_rate: Option<f64>,
-    good: u64,
-    bad: u64,
-    total: u64,
+    #[serde(serialize_with = "whole_if_whole")]
+    good: f64,
+    #[serde(serialize_with = "whole_if_whole")]
+    bad: f64,
+    #[serde(serialize_with = "whole_if_whole")]
+    total: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -81,8 +112,9 @@ impl From<&ObjectiveView> for Slo {
             title: objective.title.clone(),
             description: objective.description.clone(),
             service: objective.service.clone(),
-            objective: objective.target.share(),
-            window: span_text(objective.window),
+            objective: objective.goal.share(),
+            goal: objective.goal.words(),
+            window: objective.window_text(),
             state: evaluation.state,
             budget: BudgetDto {
                 remaining: budget.remaining,
@@ -93,6 +125,15 @@ impl From<&ObjectiveView> for Slo {
             },
             burn_rates: evaluation.windows.iter().map(BurnRate::from).collect(),
             tiers: evaluation.tiers.iter().map(Tier::from).collect(),
+            spikes: evaluation.spikes.clone(),
+            breach: evaluation.breach,
+            day: evaluation.day,
+            baselines: evaluation.baselines.clone(),
+            level: evaluation.level,
+            full_in_seconds: evaluation.full_in.map(|span| span.as_secs()),
+            excluded: evaluation.excluded,
+            renewed_at: evaluation.renewed_at.map(|time| time.to_string()),
+            fault: evaluation.fault.clone(),
             causes: evaluation.causes.clone(),
             alert: AlertDto::from(view),
             last_heard: view.last_heard.map(|time| time.to_string()),

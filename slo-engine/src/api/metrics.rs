@@ -22,26 +22,28 @@ pub(super) fn exposition(view: &View, deliveries: &DeliveryFigures) -> String {
 
 fn write_objectives(page: &mut Page, view: &View) {
     page.family(&engine::SLO_OBJECTIVE, |family| {
-        for slo in &view.objectives {
-            family.sample(slo, &[], slo.objective.target.share());
+        for slo in view.objectives.iter() {
+            if let Some(share) = slo.objective.goal.share() {
+                family.sample(slo, &[], share);
+            }
         }
     });
     page.family(&engine::BUDGET_REMAINING, |family| {
-        for slo in &view.objectives {
+        for slo in view.objectives.iter() {
             if let Some(remaining) = slo.evaluation.budget.remaining {
                 family.sample(slo, &[], remaining);
             }
         }
     });
     page.family(&engine::BUDGET_EXHAUSTION, |family| {
-        for slo in &view.objectives {
+        for slo in view.objectives.iter() {
             if let Some(exhaustion) = slo.evaluation.budget.exhaustion {
                 family.sample(slo, &[], exhaustion.as_secs_f64());
             }
         }
     });
     page.family(&engine::BURN_RATE, |family| {
-        for slo in &view.objectives {
+        for slo in view.objectives.iter() {
             for reading in &slo.evaluation.windows {
                 if let Some(burn) = reading.burn {
                     family.sample(slo, &[(WINDOW, &span_text(reading.length))], burn);
@@ -50,14 +52,15 @@ fn write_objectives(page: &mut Page, view: &View) {
         }
     });
     page.family(&engine::SLO_EVENTS, |family| {
-        for slo in &view.objectives {
-            family.sample(slo, &[(RESULT, "good")], float(slo.events.good));
-            family.sample(slo, &[(RESULT, "bad")], float(slo.events.bad));
+        for slo in view.objectives.iter() {
+            family.sample(slo, &[(RESULT, "good")], slo.events.good);
+            family.sample(slo, &[(RESULT, "bad")], slo.events.bad);
+            family.sample(slo, &[(RESULT, "excluded")], slo.evaluation.excluded.total);
         }
     });
     let rolled_back = view.notices.iter().any(|notice| notice.rolled_back);
     page.family(&engine::SLO_STATE, |family| {
-        for slo in &view.objectives {
+        for slo in view.objectives.iter() {
             for state in STATES {
                 let holds = match state {
                     "rolled_back" => rolled_back,

@@ -1,13 +1,14 @@
 //! Evaluation and what follows from it: transitions of incidents, and the notifications about them, written in one
 //! commit before anything is sent.
 
-use super::{Keeper, ObjectiveView};
+use super::{Keeper, ObjectiveView, view};
 use crate::notify::{OutboxRow, Settlement, Standing};
 use crate::store::{Batch, Store, StoreError, Table, Urgency};
 use pqscope_slo_core::alert::{self, AlertState, Transition};
-use pqscope_slo_core::evaluation::evaluate;
+use pqscope_slo_core::evaluation::{ObjectiveState, evaluate};
+use pqscope_slo_core::measure::Aside;
 use pqscope_slo_core::notification::Notification;
-use pqscope_slo_core::objective::Objective;
+use pqscope_slo_core::objective::Subject;
 use pqscope_slo_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -21,9 +22,22 @@ const MOST_SETTLED: usize = 500;
 /// proper notification after the objective is removed from the files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct IncidentRecord {
-    objective: Objective,
+    objective: Subject,
     state: AlertState,
     last: Option<Transition>,
+}
+
+impl IncidentRecord {
+    /// Whether nothing but the time of the last evaluation differs, which is not worth a write. After a restart it is
+    /// older than it was then: spans begin anew, as after any time in which nobody evaluated.
+    fn says_the_same(&self, other: &Self) -> bool {
+        let AlertState { evaluated: _, phase, sequence, labels, tiers, escalated } = &self.state;
+        let state = &other.state;
+        self.objective == other.objective
+            && self.last == other.last
+            && (phase, sequence, labels) == (&state.phase, &state.sequence, &state.labels)
+            && (tiers, escalated) == (&state.tiers, &state.escalated)
+    }
 }
 
 /// All alerts, what happened to them, and the outbox.
@@ -91,17 +105,17 @@ impl Incidents {
         &self,
         draft: &mut Draft,
         receivers: &[String],
-        objective: &Objective,
+        objective: &Subject,
         state: AlertState,
         transitions: Vec<Transition>,
     ) {
         let old = self.records.get(&objective.name);
         let last = transitions.last().cloned().or_else(|| old.and_then(|record| record.last.clone()));
         let record = IncidentRecord { objective: objective.clone(), state, last };
-        if old != Some(&record) {
+        if !old.is_some_and(|old| old.says_the_same(&record)) {
             draft.batch.put(Table::Incident, objective.name.as_bytes(), &record);
-            draft.records.push((objective.name.clone(), record));
         }
+        draft.records.push((objective.name.clone(), record));
         for transition in transitions {
             draft.batch.put(Table::Transition, &transition_key(&transition), &transition);
             if let Some(notification) = Notification::new(&transition, objective) {
@@ -155,30 +169,46 @@ impl Keeper {
     pub(super) fn observe(&mut self, now: Timestamp) {
         let mut draft = Draft::default();
         let mut views = Vec::new();
-        for objective in &self.duties.catalog.objectives {
-            let evaluation = evaluate(objective, self.recorder.ledger(), now);
+        self.judge_slices(now);
+        for objective in &self.objectives {
+            let aside = Aside { exclusions: &self.exclusions, slices: self.books.get(&objective.name) };
+            let ledger = self.recorder.ledger();
+            let evaluation = evaluate(objective, ledger, &mut self.selections, aside, now);
             let before = self.incidents.state(&objective.name);
             let (state, transitions) = alert::advance(objective, &before, &evaluation);
             for transition in &transitions {
                 tracing::info!(slo = %transition.objective, severity = %transition.severity,
                     "{}", transition.kind.word());
             }
-            self.incidents.draft(&mut draft, &self.duties.receivers, objective, state.clone(), transitions);
-            views.push(ObjectiveView::new(objective, evaluation, state, &self.recorder, self.started, now));
+            let subject = objective.subject();
+            self.incidents.draft(&mut draft, &self.duties.receivers, &subject, state.clone(), transitions);
+            let drawn = views.len() < view::MOST_CHARTS || evaluation.state == ObjectiveState::Burning;
+            let mut shown = ObjectiveView::new(
+                objective,
+                evaluation,
+                state,
+                &self.recorder,
+                &mut self.selections,
+                self.started,
+            );
+            if drawn {
+                shown.draw(&self.recorder, &mut self.selections);
+            }
+            views.push(shown);
         }
         self.write_draft(draft);
         let trimmed = self.incidents.trim();
         if let Err(error) = self.store.commit(trimmed, Urgency::Repeatable) {
             tracing::debug!("old transitions and notifications stay on disk for now: {error}");
         }
-        self.publish_with(views, now);
+        self.publish_with(views.into(), now);
     }
 
     /// Closes incidents whose objective is gone from the files.
     pub(super) fn withdraw_removed(&mut self, now: Timestamp) {
         let mut draft = Draft::default();
         for (name, record) in &self.incidents.records {
-            if self.duties.catalog.objectives.iter().any(|objective| objective.name == *name) {
+            if self.objectives.iter().any(|objective| objective.name == *name) {
                 continue;
             }
             let withdrawn = record.last.as_ref().and_then(|last| alert::withdraw(&record.state, last, now));
@@ -196,6 +226,7 @@ impl Keeper {
     fn write_draft(&mut self, mut draft: Draft) {
         let batch = std::mem::take(&mut draft.batch);
         if batch.is_empty() {
+            self.incidents.adopt(draft);
             return;
         }
         match self.store.commit(batch, Urgency::Essential) {

@@ -6,6 +6,7 @@
 
 mod counts;
 mod incidents;
+mod slices;
 mod view;
 
 pub(crate) use view::{Notice, ObjectiveView, View};
@@ -15,9 +16,13 @@ use crate::ingest::Submission;
 use crate::notify::{OutboxRow, Settlement};
 use crate::store::{Batch, Finding, Store, StoreError, Table, Urgency};
 use incidents::Incidents;
+use pqscope_slo_core::exclusion::Exclusion;
 use pqscope_slo_core::ledger::Limits;
+use pqscope_slo_core::objective::Objective;
 use pqscope_slo_core::openslo::Catalog;
 use pqscope_slo_core::recorder::Recorder;
+use pqscope_slo_core::selection::Selections;
+use pqscope_slo_core::slices::SliceBook;
 use pqscope_slo_core::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,6 +65,10 @@ pub(crate) struct Keeper {
     clock: Clock,
     recorder: Recorder,
     incidents: Incidents,
+    objectives: Vec<Arc<Objective>>,
+    selections: Selections,
+    books: BTreeMap<String, SliceBook>,
+    exclusions: Vec<Exclusion>,
     duties: Duties,
     rows: mpsc::UnboundedSender<OutboxRow>,
     points: BTreeMap<&'static str, u64>,
@@ -94,12 +103,20 @@ impl Keeper {
             notices.push(Notice { at: now, text, rolled_back: false });
         }
         let incidents = Incidents::load(&store)?;
+        let objectives: Vec<Arc<Objective>> =
+            duties.catalog.objectives.iter().cloned().map(Arc::new).collect();
+        let books = slices::load(&store, &objectives)?;
+        let exclusions = store.load::<Exclusion>(Table::Exclusion)?.records;
         let (view, watcher) = watch::channel(Arc::new(View::empty(now)));
         let mut keeper = Self {
             store,
             clock,
             recorder,
             incidents,
+            objectives,
+            selections: Selections::default(),
+            books,
+            exclusions: exclusions.into_iter().map(|(_, exclusion)| exclusion).collect(),
             duties,
             rows,
             points: BTreeMap::new(),

@@ -9,12 +9,15 @@ use pqscope_slo_core::evaluation::{ChartPoint, Evaluation, chart, tally};
 use pqscope_slo_core::ledger::{Ledger, Window};
 use pqscope_slo_core::objective::Objective;
 use pqscope_slo_core::recorder::Recorder;
+use pqscope_slo_core::selection::Selections;
 use pqscope_slo_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Objectives with a chart: beyond so many nobody looks at all of them, only burning ones have one.
+pub(super) const MOST_CHARTS: usize = 200;
 /// Transitions and notifications in a view.
 const RECENT: usize = 50;
 /// Span and step of the chart.
@@ -38,7 +41,7 @@ pub(crate) struct Notice {
 #[derive(Clone, Debug)]
 pub(crate) struct ObjectiveView {
     /// What was asked.
-    pub(crate) objective: Objective,
+    pub(crate) objective: Arc<Objective>,
     /// What was measured.
     pub(crate) evaluation: Evaluation,
     /// Where its alert stands.
@@ -53,34 +56,49 @@ pub(crate) struct ObjectiveView {
 
 impl ObjectiveView {
     pub(super) fn new(
-        objective: &Objective,
+        objective: &Arc<Objective>,
         evaluation: Evaluation,
         alert: AlertState,
         recorder: &Recorder,
+        selections: &mut Selections,
         started: Timestamp,
-        now: Timestamp,
     ) -> Self {
-        let ledger = recorder.ledger();
+        let (ledger, now) = (recorder.ledger(), evaluation.at);
         let from = started.seconds() - started.seconds() % HOUR_SECONDS;
         let since_start = Window { from, to: Window::ending(now, Duration::ZERO).to };
         Self {
-            chart: fitting_chart(objective, ledger, now),
-            events: tally(objective, ledger, since_start, now),
-            last_heard: recorder.last_heard(&objective.indicator.total().metric),
-            objective: objective.clone(),
+            chart: Vec::new(),
+            events: tally(objective, ledger, selections, since_start, now),
+            last_heard: objective
+                .sli
+                .embedded()
+                .and_then(|indicator| recorder.last_heard(&indicator.total().metric)),
+            objective: Arc::clone(objective),
             evaluation,
             alert,
         }
     }
 }
 
-fn fitting_chart(objective: &Objective, ledger: &Ledger, now: Timestamp) -> Vec<ChartPoint> {
-    let hour = chart(objective, ledger, CHART.0, CHART.1, now);
+impl ObjectiveView {
+    /// Adds the chart, which costs more than everything else.
+    pub(super) fn draw(&mut self, recorder: &Recorder, selections: &mut Selections) {
+        self.chart = fitting_chart(&self.objective, recorder.ledger(), selections, self.evaluation.at);
+    }
+}
+
+fn fitting_chart(
+    objective: &Objective,
+    ledger: &Ledger,
+    selections: &mut Selections,
+    now: Timestamp,
+) -> Vec<ChartPoint> {
+    let hour = chart(objective, ledger, selections, CHART.0, CHART.1, now);
     let early = now.before(EARLY_CHART.0);
-    if hour.iter().any(|point| point.tally.total > 0 && point.from < early) {
+    if hour.iter().any(|point| !point.tally.is_empty() && point.from < early) {
         return hour;
     }
-    chart(objective, ledger, EARLY_CHART.0, EARLY_CHART.1, now)
+    chart(objective, ledger, selections, EARLY_CHART.0, EARLY_CHART.1, now)
 }
 
 /// The engine at a moment.
@@ -95,7 +113,7 @@ pub(crate) struct View {
     /// Rounds of evaluation so far.
     pub(crate) evaluations: u64,
     /// Every objective.
-    pub(crate) objectives: Vec<ObjectiveView>,
+    pub(crate) objectives: Arc<[ObjectiveView]>,
     /// What happened lately, newest first.
     pub(crate) transitions: Vec<Transition>,
     /// Notifications, newest first.
@@ -124,7 +142,7 @@ impl View {
             started: now,
             evaluation_interval: Duration::ZERO,
             evaluations: 0,
-            objectives: Vec::new(),
+            objectives: Arc::new([]),
             transitions: Vec::new(),
             notifications: Vec::new(),
             outbox: BTreeMap::new(),
@@ -143,13 +161,13 @@ impl Keeper {
     pub(super) fn publish(&mut self) {
         let (at, objectives) = {
             let last = self.view.borrow();
-            (last.at, last.objectives.clone())
+            (last.at, Arc::clone(&last.objectives))
         };
         self.publish_with(objectives, at);
     }
 
     /// Shows everything.
-    pub(super) fn publish_with(&mut self, objectives: Vec<ObjectiveView>, at: Timestamp) {
+    pub(super) fn publish_with(&mut self, objectives: Arc<[ObjectiveView]>, at: Timestamp) {
         let mut outbox = BTreeMap::new();
         for row in self.incidents.rows() {
             *outbox.entry((row.receiver.clone(), row.standing.word())).or_insert(0) += 1;

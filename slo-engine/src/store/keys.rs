@@ -19,6 +19,10 @@ pub(crate) enum Table {
     Transition,
     /// A notification, waiting or done.
     Notification,
+    /// How good the time slices of one day were, of an objective that counts in slices.
+    Slices,
+    /// A span that does not count.
+    Exclusion,
 }
 
 impl Table {
@@ -33,6 +37,8 @@ impl Table {
             Self::Incident => 0x20,
             Self::Transition => 0x21,
             Self::Notification => 0x22,
+            Self::Slices => 0x40,
+            Self::Exclusion => 0x41,
         }
     }
 

@@ -34,7 +34,7 @@ pub(super) fn error_ratio(points: &[ChartPoint], threshold: Option<f64>, now: Ti
                 @let x = LEFT + float(position) * step;
                 @match share(point) {
                     None => {}
-                    Some(0.0) => rect.clean x=(tenth(x)) y=(tenth(bottom - CLEAN_HEIGHT)) width=(tenth(step * 0.8)) height=(CLEAN_HEIGHT) {}
+                    Some(share) if share == 0.0 => rect.clean x=(tenth(x)) y=(tenth(bottom - CLEAN_HEIGHT)) width=(tenth(step * 0.8)) height=(CLEAN_HEIGHT) {}
                     Some(share) => {
                         @let height = height_of(share).max(CLEAN_HEIGHT);
                         rect.bad x=(tenth(x)) y=(tenth(bottom - height)) width=(tenth(step * 0.8)) height=(tenth(height)) {

@@ -28,7 +28,15 @@ pub(super) fn burn(rate: f64) -> String {
 
 /// A count with thin gaps between thousands.
 pub(super) fn count(number: u64) -> String {
-    let digits = number.to_string();
+    spaced(&number.to_string())
+}
+
+/// A number of events that may come with a fraction, rounded.
+pub(super) fn events(number: f64) -> String {
+    spaced(&format!("{number:.0}"))
+}
+
+fn spaced(digits: &str) -> String {
     let mut text = String::new();
     for (position, digit) in digits.chars().enumerate() {
         if position > 0 && (digits.len() - position).is_multiple_of(3) {

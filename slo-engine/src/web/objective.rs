@@ -1,12 +1,12 @@
 //! The card of one objective.
 
-use super::format::{burn, count, percent, span_in_words, target};
+use super::format::{burn, events as amount, percent, span_in_words, target};
 use super::{Tone, ago, chart, links};
 use crate::keeper::ObjectiveView;
 use maud::{Markup, html};
 use pqscope_slo_core::alert::Phase;
 use pqscope_slo_core::evaluation::{ObjectiveState, TierReading, Verdict, WindowReading};
-use pqscope_slo_core::objective::{AlertTier, Severity};
+use pqscope_slo_core::objective::{AlertTier, Budgeting, Goal, Objective, Severity, Sli};
 use pqscope_slo_core::time::{Timestamp, span_text};
 
 /// The state as a colour and a word.
@@ -40,8 +40,8 @@ pub(super) fn card(slo: &ObjectiveView, now: Timestamp) -> Markup {
                 (budget(slo))
                 div.figure {
                     span.caption { "Objective" }
-                    span.number { (target(objective.target.share())) }
-                    span.detail { "good over " (span_text(objective.window)) }
+                    span.number { (goal_in_figures(objective)) }
+                    span.detail { (goal_detail(objective)) " over " (objective.window_text()) }
                 }
                 (events(slo, now))
             }
@@ -100,9 +100,9 @@ fn events(slo: &ObjectiveView, now: Timestamp) -> Markup {
     html! {
         div.figure {
             span.caption { "Events" }
-            span.number { (count(tally.total)) }
+            span.number { (amount(tally.total)) }
             span.detail {
-                (count(tally.bad)) " bad"
+                (amount(tally.bad)) " bad"
                 @if let Some(heard) = slo.last_heard { span title=(heard) { ", heard " (ago(heard, now)) } }
             }
         }
@@ -135,7 +135,7 @@ fn tiers_of<'a>(slo: &'a ObjectiveView, reading: &WindowReading) -> impl Iterato
 }
 
 fn explain(slo: &ObjectiveView, reading: &WindowReading) -> String {
-    let mut text = format!("{} of {} events bad", count(reading.tally.bad), count(reading.tally.total));
+    let mut text = format!("{} of {} events bad", amount(reading.tally.bad), amount(reading.tally.total));
     for tier in tiers_of(slo, reading) {
         text.push_str(&format!("; {} at {} over {}", tier.severity, burn(tier.factor), tier.name()));
     }
@@ -145,9 +145,9 @@ fn explain(slo: &ObjectiveView, reading: &WindowReading) -> String {
 fn drawing(slo: &ObjectiveView, now: Timestamp) -> Markup {
     let pages = slo.objective.alert.tiers.iter().filter(|tier| tier.severity == Severity::Page);
     let threshold = pages
-        .map(|tier| tier.factor * slo.objective.target.allowed())
+        .filter_map(|tier| slo.objective.goal.allowed().map(|allowed| tier.factor * allowed))
         .fold(None, |least: Option<f64>, next| Some(least.map_or(next, |least| least.max(next))));
-    let has_events = slo.chart.iter().any(|point| point.tally.total > 0);
+    let has_events = slo.chart.iter().any(|point| !point.tally.is_empty());
     html! {
         figure {
             @if has_events {
@@ -163,6 +163,33 @@ fn drawing(slo: &ObjectiveView, now: Timestamp) -> Markup {
     }
 }
 
+/// The goal as a number.
+fn goal_in_figures(objective: &Objective) -> String {
+    match objective.goal {
+        Goal::Share { target: share, .. } => target(share.share()),
+        Goal::ZeroTolerance { .. } => "every one".to_owned(),
+        Goal::Growth { budget, .. } => format!("+{}", amount(budget)),
+    }
+}
+
+const fn goal_detail(objective: &Objective) -> &'static str {
+    match objective.goal {
+        Goal::Share { budgeting: Budgeting::Occurrences, .. } => "good",
+        Goal::Share { budgeting: Budgeting::Timeslices { .. }, .. } => "of the time slices good",
+        Goal::Share { budgeting: Budgeting::RatioTimeslices { .. }, .. } => "good on average of time slices",
+        Goal::ZeroTolerance { .. } => "must be good",
+        Goal::Growth { .. } => "at most",
+    }
+}
+
+/// Where the numbers come from.
+fn source_of(slo: &ObjectiveView) -> String {
+    match &slo.objective.sli {
+        Sli::Embedded(indicator) => indicator.total().metric.clone(),
+        Sli::Prometheus { source, .. } => format!("the data source {}", source.name),
+    }
+}
+
 /// What the figures cannot say.
 fn remark(slo: &ObjectiveView, now: Timestamp) -> Markup {
     let text = match (slo.evaluation.state, slo.alert.phase) {
@@ -170,8 +197,8 @@ fn remark(slo: &ObjectiveView, now: Timestamp) -> Markup {
             Some(format!("A {severity} is pending for {}.", span_in_words(now.since(since))))
         }
         (ObjectiveState::NoData, _) => Some(format!(
-            "No event of {} has arrived yet. Absent is not good: this objective says nothing until an agent reports.",
-            slo.objective.indicator.total().metric
+            "No event of {} has arrived yet. Absent is not good: this objective says nothing until somebody reports.",
+            source_of(slo)
         )),
         (ObjectiveState::InsufficientData, _) => {
             Some("Too few events to judge; the burn rates are shown, nobody is paged for them.".to_owned())

@@ -19,9 +19,6 @@ kind: SLO
 metadata:
   name: NAME
   displayName: Objective NAME
-  annotations:
-    pqscope.dev/minimum-events: "1"
-    pqscope.dev/minimum-bad-events: "1"
 spec:
   description: For tests.
   service: tls
@@ -45,6 +42,7 @@ spec:
               metric: pqscope.handshakes
               match: {pqscope.service: NAME, pqscope.outcome: [completed, failed]}
   objectives: [{target: 0.99}]
+  pqscope.alerting: {minimumEvents: 1, minimumBadEvents: 1}
   alertPolicies:
     - kind: AlertPolicy
       metadata: {name: policy-NAME}

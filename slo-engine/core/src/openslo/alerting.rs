@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The short window is this part of the long one (SRE Workbook, chapter 5).
 const SHORT_PART: u32 = 12;
 /// Shortest window that is looked back over: its short window is one bucket.
-const SHORTEST: Duration = Duration::from_secs(120);
+pub(super) const SHORTEST: Duration = Duration::from_secs(120);
 
 /// A reference, or the thing itself.
 #[derive(Clone, Debug)]
@@ -24,6 +24,7 @@ pub(super) enum Use<T> {
 /// An AlertPolicy as it is written.
 #[derive(Clone, Debug)]
 pub(super) struct RawPolicy {
+    pub(super) alerts_on_no_data: bool,
     pub(super) conditions: Vec<Use<AlertTier>>,
     pub(super) targets: Vec<Use<()>>,
 }
@@ -32,7 +33,8 @@ pub(super) struct RawPolicy {
 pub(super) fn read_policy(node: &Node, findings: &mut Findings) -> Option<RawPolicy> {
     let mut fields = findings.fields(node, "the spec of an AlertPolicy")?;
     fields.optional("description");
-    flag(&mut fields, "alertWhenNoData", false, "alerts on missing data are not supported yet", findings);
+    let no_data = fields.optional("alertWhenNoData");
+    let no_data = no_data.and_then(|node| findings.truth(node, "`alertWhenNoData`"));
     flag(&mut fields, "alertWhenBreaching", true, "a policy that does not alert has no effect", findings);
     flag(&mut fields, "alertWhenResolved", true, "the end of an incident is always told", findings);
     let conditions = fields.required("conditions", findings, "conditions: [{conditionRef: my-condition}]");
@@ -56,7 +58,8 @@ pub(super) fn read_policy(node: &Node, findings: &mut Findings) -> Option<RawPol
         .iter()
         .map(|node| read_use(node, "targetRef", "AlertNotificationTarget", findings, |_| Some(())))
         .collect();
-    Some(RawPolicy { conditions, targets })
+    let alerts_on_no_data = no_data.is_some_and(|no_data| no_data.value);
+    Some(RawPolicy { alerts_on_no_data, conditions, targets })
 }
 
 fn flag(fields: &mut Fields<'_>, key: &'static str, only: bool, message: &str, findings: &mut Findings) {
@@ -119,7 +122,7 @@ pub(super) fn read_condition(node: &Node, findings: &mut Findings) -> Option<Ale
     Some(AlertTier { long: long.value, short, factor: factor.value, pending_for, severity })
 }
 
-fn read_severity(node: &Node, findings: &mut Findings) -> Option<Severity> {
+pub(super) fn read_severity(node: &Node, findings: &mut Findings) -> Option<Severity> {
     let severity = findings.text(node, "`severity`")?;
     match severity.value.as_str() {
         "page" => Some(Severity::Page),

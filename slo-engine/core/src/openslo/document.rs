@@ -3,6 +3,7 @@
 use super::alerting::{self, RawPolicy};
 use super::indicator::{self, RawIndicator};
 use super::slo::{self, RawSlo};
+use super::source::{self, RawSource};
 use crate::objective::AlertTier;
 use crate::yaml::{Fields, Findings, Located, Node, Place};
 
@@ -27,7 +28,7 @@ pub(super) enum Body {
     Service,
     Sli(Option<RawIndicator>),
     Slo(Option<Box<RawSlo>>),
-    DataSource,
+    DataSource(Option<RawSource>),
     Policy(Option<RawPolicy>),
     Condition(Option<AlertTier>),
     NotificationTarget,
@@ -40,7 +41,7 @@ impl Body {
             Self::Service => "Service",
             Self::Sli(_) => "SLI",
             Self::Slo(_) => "SLO",
-            Self::DataSource => "DataSource",
+            Self::DataSource(_) => "DataSource",
             Self::Policy(_) => "AlertPolicy",
             Self::Condition(_) => "AlertCondition",
             Self::NotificationTarget => "AlertNotificationTarget",
@@ -92,12 +93,7 @@ fn read_body(kind: &Located<String>, spec: Option<&Node>, findings: &mut Finding
             simple(&["description"], findings);
             Body::Service
         }
-        "DataSource" => {
-            simple(&["description", "type", "connectionDetails"], findings);
-            let help = "the engine counts what it receives; name metrics with `type: pqscope` instead";
-            findings.warn(&kind.place, "data sources are not queried yet; this one has no effect", help);
-            Body::DataSource
-        }
+        "DataSource" => Body::DataSource(spec.and_then(|spec| source::read(spec, findings))),
         "AlertNotificationTarget" => {
             simple(&["description", "target"], findings);
             let help = "every notification goes to the receiver that the engine was started with";

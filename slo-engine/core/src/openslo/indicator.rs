@@ -1,15 +1,33 @@
 //! `ratioMetric` and `thresholdMetric`: what is counted.
 
+use crate::objective::PromQuery;
 use crate::series::Selector;
 use crate::yaml::{Fields, Findings, Located, Node, Place, Shape};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How a metric is asked for, as it is written.
+#[derive(Clone, Debug)]
+pub(super) struct RawQuery {
+    pub(super) ask: Ask,
+    /// The DataSource that it names.
+    pub(super) source: Option<Located<String>>,
+    pub(super) place: Place,
+}
+
+/// The two languages.
+#[derive(Clone, Debug)]
+pub(super) enum Ask {
+    Selector(Selector),
+    PromQl(PromQuery),
+}
+
 /// An SLI as it is written. What is good about a threshold metric stands in the objective.
 #[derive(Clone, Debug)]
 pub(super) enum RawIndicator {
-    Good { good: Selector, total: Selector },
-    Bad { bad: Selector, total: Selector },
-    Threshold { observations: Selector },
+    Good { good: RawQuery, total: RawQuery },
+    Bad { bad: RawQuery, total: RawQuery },
+    Threshold { metric: RawQuery },
+    Ratio { ratio: RawQuery, of_good: bool },
 }
 
 /// Reads the spec of an SLI.
@@ -23,7 +41,7 @@ pub(super) fn read(node: &Node, findings: &mut Findings) -> Option<RawIndicator>
     match (ratio, threshold) {
         (Some(ratio), None) => read_ratio(ratio, findings),
         (None, Some(threshold)) => read_metric(threshold, "`thresholdMetric`", findings)
-            .map(|observations| RawIndicator::Threshold { observations }),
+            .map(|metric| RawIndicator::Threshold { metric }),
         (None, None) => {
             findings.error(
                 &place,
@@ -42,26 +60,31 @@ pub(super) fn read(node: &Node, findings: &mut Findings) -> Option<RawIndicator>
 
 fn read_ratio(node: &Node, findings: &mut Findings) -> Option<RawIndicator> {
     let mut fields = findings.fields(node, "`ratioMetric`")?;
-    if let Some(counter) = fields.optional("counter").and_then(|node| findings.truth(node, "`counter`"))
-        && !counter.value
-    {
-        let help = "events are counted from counters and histograms; write `counter: true`";
-        findings.error(&counter.place, "ratios of gauges are not supported", help);
-    }
-    for key in ["raw", "rawType"] {
-        fields.optional(key);
-        if let Some(place) = fields.place_of(key) {
-            let help = "count the two sides apart: `good` (or `bad`) and `total`";
-            findings.error(
-                place,
-                format!("`{key}`: ready-made ratios are not supported, they cannot be added up"),
-                help,
-            );
-        }
-    }
+    let counter = fields.optional("counter").and_then(|node| findings.truth(node, "`counter`"));
+    let raw = fields.optional("raw");
+    let raw_type = fields.optional("rawType").and_then(|node| findings.text(node, "`rawType`"));
     let good = fields.optional("good");
     let bad = fields.optional("bad");
     let total = fields.optional("total");
+    if let Some(raw) = raw {
+        let other =
+            [("good", good), ("bad", bad), ("total", total)].into_iter().find(|(_, node)| node.is_some());
+        if let Some((key, Some(node))) = other {
+            let help = "keep `raw`, or count the sides: `good` (or `bad`) and `total`";
+            findings.error(&node.place, format!("`{key}` cannot stand beside `raw`"), help);
+        }
+        let place = fields.place.clone();
+        let ratio = read_metric(raw, "`raw`", findings);
+        fields.finish(findings);
+        return read_raw(ratio, raw_type, &place, findings);
+    }
+    if let Some(counter) = counter.filter(|counter| !counter.value) {
+        let help = "events are counted from counters and histograms; write `counter: true`";
+        findings.error(&counter.place, "ratios of gauges are not supported", help);
+    }
+    if let Some(raw_type) = raw_type {
+        findings.error(&raw_type.place, "`rawType` has no meaning without `raw`", "remove it");
+    }
     let sides = pick_sides(&fields, good, bad, total, findings);
     // Every side is read, so that its own faults are reported at the same time.
     let good = good.and_then(|node| read_metric(node, "`good`", findings));
@@ -72,6 +95,29 @@ fn read_ratio(node: &Node, findings: &mut Findings) -> Option<RawIndicator> {
         Side::Good => Some(RawIndicator::Good { good: good?, total: total? }),
         Side::Bad => Some(RawIndicator::Bad { bad: bad?, total: total? }),
     }
+}
+
+fn read_raw(
+    ratio: Option<RawQuery>,
+    raw_type: Option<Located<String>>,
+    place: &Place,
+    findings: &mut Findings,
+) -> Option<RawIndicator> {
+    let help =
+        "write `rawType: success` when the metric is the share of good events, `rawType: failure` else";
+    let Some(raw_type) = raw_type else {
+        findings.error(place, "`raw` needs a `rawType`", help);
+        return None;
+    };
+    let of_good = match raw_type.value.as_str() {
+        "success" => true,
+        "failure" => false,
+        other => {
+            findings.error(&raw_type.place, format!("`{other}` is no type of a ready-made ratio"), help);
+            return None;
+        }
+    };
+    Some(RawIndicator::Ratio { ratio: ratio?, of_good })
 }
 
 enum Side {
@@ -114,27 +160,55 @@ fn pick_sides(
 }
 
 /// Reads `{metricSource: {type: pqscope, spec: {...}}}`.
-fn read_metric(node: &Node, what: &str, findings: &mut Findings) -> Option<Selector> {
+pub(super) fn read_metric(node: &Node, what: &str, findings: &mut Findings) -> Option<RawQuery> {
     let mut fields = findings.fields(node, what)?;
     let help = "metricSource: {type: pqscope, spec: {metric: pqscope.handshakes}}";
     let source = fields.required("metricSource", findings, help);
     fields.finish(findings);
-    let mut fields = findings.fields(source?, "`metricSource`")?;
-    if let Some(reference) = fields.optional("metricSourceRef") {
-        let help = "the engine counts what it receives: write `type: pqscope` and name the metric in `spec`";
-        findings.error(&reference.place, "references to data sources are not supported yet", help);
-    }
-    let kind = fields.required("type", findings, "write `type: pqscope`");
+    read_source(source?, findings)
+}
+
+/// Reads the value of a `metricSource`.
+pub(super) fn read_source(node: &Node, findings: &mut Findings) -> Option<RawQuery> {
+    const HELP: &str =
+        "`type: pqscope` with the metric in `spec`, or `type: Prometheus` with `spec: {query: ...}`";
+    let mut fields = findings.fields(node, "`metricSource`")?;
+    let source = fields.optional("metricSourceRef");
+    let source = source.and_then(|node| findings.text(node, "`metricSourceRef`"));
+    let kind = fields.required("type", findings, HELP);
     let kind = kind.and_then(|node| findings.text(node, "`type`"));
-    let spec = fields.required("spec", findings, help);
+    let spec = fields.required("spec", findings, HELP);
     fields.finish(findings);
-    let kind = kind?;
-    if kind.value != "pqscope" {
-        let message = format!("queries of type `{}` are not supported yet", kind.value);
-        findings.error(&kind.place, message, "write `type: pqscope` and name the metric in `spec`");
+    let (kind, spec) = (kind?, spec?);
+    let ask = match kind.value.to_ascii_lowercase().as_str() {
+        "pqscope" => Ask::Selector(read_selector(spec, findings)?),
+        "prometheus" => {
+            if source.is_none() {
+                let help = "add `metricSourceRef` with the name of a DataSource of type Prometheus";
+                findings.error(&kind.place, "a PromQL query needs a data source", help);
+            }
+            Ask::PromQl(read_query(spec, findings)?)
+        }
+        _ => {
+            let message = format!("queries of type `{}` are not supported", kind.value);
+            findings.error(&kind.place, message, HELP);
+            return None;
+        }
+    };
+    Some(RawQuery { ask, source, place: kind.place })
+}
+
+fn read_query(node: &Node, findings: &mut Findings) -> Option<PromQuery> {
+    let mut fields = findings.fields(node, "the spec of a Prometheus query")?;
+    let help = "query: requests_total{code!~\"5..\"}, or an expression with [{{window}}] for the range";
+    let query = fields.required("query", findings, help).and_then(|node| findings.text(node, "`query`"));
+    fields.finish(findings);
+    let query = query?;
+    if let Err(why) = crate::promql::check(&PromQuery(query.value.clone())) {
+        findings.error(&query.place, format!("this is no PromQL that can be used here: {why}"), help);
         return None;
     }
-    read_selector(spec?, findings)
+    Some(PromQuery(query.value))
 }
 
 fn read_selector(node: &Node, findings: &mut Findings) -> Option<Selector> {

@@ -1,11 +1,20 @@
 //! OpenSLO v1: YAML text goes in; a [`Catalog`] of checked objectives comes out, or everything that is wrong with the
 //! files, each finding with its file, line and column.
 //!
-//! What is taken: Service, SLI, SLO, AlertPolicy and AlertCondition, several documents per file and several files that
-//! refer to each other. Indicators are ratios of counters (`good` or `bad` over `total`) and thresholds over histograms
-//! (`op: lte`, `value`), each with `metricSource: {type: pqscope, spec: {metric, match, not_match}}`. Windows roll,
-//! occurrences are counted. What OpenSLO has beyond that is refused in words, or, where it would only be without effect
-//! (DataSource, AlertNotificationTarget), warned about.
+//! What is taken: every kind of v1, several documents per file and several files that refer to each other. Indicators are
+//! ratios of counters (`good` or `bad` over `total`), ready-made ratios (`raw`, in time slices) and thresholds over
+//! histograms or gauges, from the engine's own counts (`type: pqscope`) or a PromQL back end (`type: Prometheus`). Windows
+//! roll or follow a calendar; occurrences, time slices and ratio time slices are counted. Composite SLOs are refused in
+//! words; AlertNotificationTarget is read and warned about, for it has no effect yet.
+//!
+//! What OpenSLO has no words for stands under keys that begin with `pqscope.`:
+//!
+//! | key | where | meaning |
+//! |---|---|---|
+//! | `pqscope.zeroTolerance` | objective, in place of a target | no bad event at all |
+//! | `pqscope.growth` | objective, in place of a target | a gauge may grow by so much over the window |
+//! | `pqscope.baseline` | objective, in place of `value` | observations are compared with others' |
+//! | `pqscope.alerting` | spec of an SLO | window pairs, gates, the spike detector, missing data |
 //!
 //! Annotations of ours, in the metadata of an SLO:
 //!
@@ -13,14 +22,16 @@
 //! |---|---|
 //! | `pqscope.dev/runbook`, `pqscope.dev/dashboard` | links in every notification |
 //! | `pqscope.dev/services: migrating` | only services that the services file marks as migrating count; without a services file all do |
-//! | `pqscope.dev/minimum-events`, `pqscope.dev/minimum-bad-events` | below these numbers in its long window no tier fires; 10 and 3 unless told |
 
 mod alerting;
 mod document;
+mod extension;
 mod indicator;
 mod resolve;
 mod settings;
+mod shape;
 mod slo;
+mod source;
 mod span;
 
 use crate::diagnostic::Diagnostic;
@@ -73,7 +84,7 @@ impl Catalog {
     /// Attributes that the objectives ask about, and those that notifications name: what the ledger must keep of a
     /// series when there are too many.
     pub fn attributes(&self) -> impl Iterator<Item = &str> {
-        let selectors = self.objectives.iter().flat_map(|objective| objective.indicator.selectors());
+        let selectors = self.objectives.iter().flat_map(|objective| objective.sli.selectors());
         let named = CAUSE_ATTRIBUTES.into_iter().chain([attribute::SERVICE, attribute::VANTAGE]);
         selectors.flat_map(|selector| selector.keys()).chain(named)
     }
@@ -82,7 +93,7 @@ impl Catalog {
     pub fn uses(&self, metric: &str) -> bool {
         self.objectives
             .iter()
-            .flat_map(|objective| objective.indicator.selectors())
+            .flat_map(|objective| objective.sli.selectors())
             .any(|selector| selector.metric == metric)
     }
 }

@@ -2,11 +2,20 @@
 
 use super::alerting::{RawPolicy, Use};
 use super::document::{Body, Document};
-use super::indicator::RawIndicator;
+use super::extension::{RawGrowth, RawSpike, RawZeroTolerance};
+use super::indicator::{Ask, RawQuery};
 use super::settings::{self, Settings};
-use super::slo::{RawObjective, RawSlo};
-use crate::burn::standard_tiers;
-use crate::objective::{AlertRule, AlertTier, Indicator, Objective, Target};
+use super::shape;
+use super::slo::{Method, RawGoal, RawObjective, RawSlo};
+use crate::burn::{self, standard_tiers};
+use crate::measure::DAY;
+use crate::objective::{
+    AlertRule, AlertTier, Budgeting, DataSource, Goal, Indicator, NoDataPolicy, Objective, Severity, Sli,
+    Target,
+};
+use crate::period::SloWindow;
+use crate::promql;
+use crate::series::Selector;
 use crate::services::Services;
 use crate::time::span_text;
 use crate::yaml::{Findings, Located, Place};
@@ -16,6 +25,20 @@ use std::time::Duration;
 
 /// How long a firing tier must be clear before it is quiet: long enough not to flap with every export.
 const CLEAR_FOR: Duration = Duration::from_secs(120);
+
+/// Least events and bad events before anything fires. A single stray failure, or a pair, never pages.
+const LEAST_EVENTS: u64 = 10;
+const LEAST_BAD: u64 = 3;
+/// Share of the budget that, gone in a day, escalates.
+const DAY_SHARE: f64 = 0.25;
+/// What OpenSLO's `alertWhenNoData` waits for.
+const NO_DATA_AFTER: Duration = Duration::from_secs(900);
+
+/// What the alert policies of an SLO say together.
+struct CustomTiers {
+    tiers: Vec<Located<AlertTier>>,
+    alerts_on_no_data: bool,
+}
 
 /// Everything that can be referred to, by kind and name.
 struct Index<'a>(BTreeMap<(&'static str, &'a str), &'a Document>);
@@ -104,15 +127,11 @@ impl<'a> Index<'a> {
         let names = objective_names(document, slo, findings);
         let mut made = Vec::new();
         for (raw_objective, name) in slo.objectives.iter().zip(names) {
-            let indicator = raw.as_ref().and_then(|raw| indicator(raw, raw_objective, findings));
-            let tiers = match &custom {
-                Some(tiers) => checked_tiers(tiers, raw_objective, findings),
-                None => adapted_tiers(&slo.window, &raw_objective.target, findings),
-            };
-            let Some(mut indicator) = indicator else { continue };
-            if let Some(only) = &only {
-                restrict(&mut indicator, only);
-            }
+            let goal = goal(slo, raw_objective, findings);
+            let indicator = raw.as_ref().and_then(|raw| shape::indicator(raw, slo, raw_objective, findings));
+            let sli = indicator.and_then(|indicator| self.sli(indicator, only.as_ref(), findings));
+            let (Some(goal), Some(sli)) = (goal, sli) else { continue };
+            let alert = alert_rule(slo, custom.as_ref(), &goal, &sli, raw_objective, findings);
             let title = raw_objective.title.as_ref().map(|title| title.value.clone());
             made.push(Objective {
                 title: document.title.clone().or(title).unwrap_or_else(|| name.clone()),
@@ -120,15 +139,10 @@ impl<'a> Index<'a> {
                 description: slo.description.clone(),
                 service: slo.service.value.clone(),
                 file: document.name.place.file.to_string(),
-                indicator,
-                target: raw_objective.target.value,
-                window: slo.window.value,
-                alert: AlertRule {
-                    tiers,
-                    clear_for: CLEAR_FOR,
-                    least_events: settings.least_events,
-                    least_bad: settings.least_bad,
-                },
+                sli,
+                goal,
+                window: slo.window.value.clone(),
+                alert,
                 runbook: settings.runbook.clone(),
                 dashboard: settings.dashboard.clone(),
                 only_services: only.clone(),
@@ -137,12 +151,66 @@ impl<'a> Index<'a> {
         made
     }
 
+    /// Decides where the numbers come from. All queries of an indicator ask the same place.
+    fn sli(
+        &self,
+        mut indicator: Indicator<RawQuery>,
+        only: Option<&BTreeSet<String>>,
+        findings: &mut Findings,
+    ) -> Option<Sli> {
+        for query in indicator.queries_mut() {
+            if let (Ask::Selector(selector), Some(only)) = (&mut query.ask, only) {
+                restrict(selector, only);
+            }
+        }
+        let queries = indicator.queries();
+        let named = |query: &RawQuery| query.source.as_ref().map(|name| name.value.clone());
+        let first = queries.first().and_then(|query| named(query));
+        if let Some(other) = queries.iter().find(|query| named(query) != first) {
+            let help = "give every metricSource of an SLI the same metricSourceRef, or none";
+            findings.error(&other.place, "one SLI cannot be measured in two places", help);
+            return None;
+        }
+        let Some(name) = queries.first().and_then(|query| query.source.clone()) else {
+            return shape::convert(&indicator, |query| match &query.ask {
+                Ask::Selector(selector) => Some(selector.clone()),
+                Ask::PromQl(_) => None,
+            })
+            .map(Sli::Embedded);
+        };
+        let source = self.find("DataSource", &name, findings).and_then(|document| match &document.body {
+            Body::DataSource(Some(raw)) => {
+                Some(DataSource { name: document.name.value.clone(), ..raw.source.clone() })
+            }
+            _ => None,
+        })?;
+        // Selectors are compiled as a whole, for what a metric is called depends on its place in the indicator.
+        let selectors = shape::convert(&indicator, |query| match &query.ask {
+            Ask::Selector(selector) => Some(selector.clone()),
+            Ask::PromQl(_) => None,
+        });
+        let indicator = match selectors {
+            Some(selectors) => promql::compile(&selectors),
+            None => shape::convert(&indicator, |query| match &query.ask {
+                Ask::PromQl(query) => Some(query.clone()),
+                Ask::Selector(_) => None,
+            })
+            .or_else(|| {
+                let help = "write all of them as `type: pqscope`, or all as `type: Prometheus`";
+                findings.error(&name.place, "one SLI cannot be asked for in two languages", help);
+                None
+            })?,
+        };
+        Some(Sli::Prometheus { source, indicator })
+    }
+
     /// The tiers of the SLO's own policies; `None` when it names none.
-    fn custom_tiers(&self, slo: &RawSlo, findings: &mut Findings) -> Option<Vec<Located<AlertTier>>> {
+    fn custom_tiers(&self, slo: &RawSlo, findings: &mut Findings) -> Option<CustomTiers> {
         if slo.policies.is_empty() {
             return None;
         }
         let mut tiers: Vec<Located<AlertTier>> = Vec::new();
+        let mut alerts_on_no_data = false;
         for policy in &slo.policies {
             let (policy, place) = match policy {
                 Use::Inline(policy) => {
@@ -160,6 +228,7 @@ impl<'a> Index<'a> {
                     (policy, &name.place)
                 }
             };
+            alerts_on_no_data |= policy.is_some_and(|policy| policy.alerts_on_no_data);
             for condition in policy.map(|policy| policy.conditions.as_slice()).unwrap_or_default() {
                 let Some(tier) = self.condition(condition) else { continue };
                 if tiers.iter().any(|other| other.value.name() == tier.name()) {
@@ -171,7 +240,7 @@ impl<'a> Index<'a> {
                 }
             }
         }
-        Some(tiers)
+        Some(CustomTiers { tiers, alerts_on_no_data })
     }
 
     fn condition(&self, condition: &Use<AlertTier>) -> Option<AlertTier> {
@@ -227,52 +296,188 @@ fn objective_names(document: &Document, slo: &RawSlo, findings: &mut Findings) -
     slo.objectives.iter().map(&mut name).collect()
 }
 
-fn indicator(raw: &RawIndicator, objective: &RawObjective, findings: &mut Findings) -> Option<Indicator> {
-    match (raw, &objective.bound) {
-        (RawIndicator::Good { good, total }, None) => {
-            Some(Indicator::Good { good: good.clone(), total: total.clone() })
+/// What has to be reached, and how it is counted.
+fn goal(slo: &RawSlo, objective: &RawObjective, findings: &mut Findings) -> Option<Goal> {
+    let target = match objective.goal.value {
+        RawGoal::Share(target) => target,
+        other => {
+            if slo.method.value != Method::Occurrences {
+                let help = "write `budgetingMethod: Occurrences`";
+                findings.error(
+                    &slo.method.place,
+                    "slices of time belong to a target with an error budget",
+                    help,
+                );
+                return None;
+            }
+            return Some(match other {
+                RawGoal::ZeroTolerance(RawZeroTolerance { hold, severity }) => {
+                    Goal::ZeroTolerance { hold, severity }
+                }
+                RawGoal::Growth(RawGrowth { budget, capacity }) => Goal::Growth { budget, capacity },
+                RawGoal::Share(target) => Goal::Share { target, budgeting: Budgeting::Occurrences },
+            });
         }
-        (RawIndicator::Bad { bad, total }, None) => {
-            Some(Indicator::Bad { bad: bad.clone(), total: total.clone() })
+    };
+    let budgeting = match (slo.method.value, &objective.slice) {
+        (Method::Occurrences, None) => Budgeting::Occurrences,
+        (Method::Occurrences, Some(slice)) => {
+            findings.error(
+                &slice.place,
+                "events are counted, not slices",
+                "write `budgetingMethod: Timeslices`",
+            );
+            return None;
         }
-        (RawIndicator::Threshold { observations }, Some(bound)) => {
-            Some(Indicator::AtMost { observations: observations.clone(), bound: bound.value })
+        (_, None) => {
+            let help = "such as `timeSliceWindow: 5m`";
+            findings.error(
+                &objective.place,
+                "a budget in slices needs their length, `timeSliceWindow`",
+                help,
+            );
+            return None;
         }
-        (RawIndicator::Threshold { .. }, None) => {
-            let help = "add `op: lte` and `value`, in the unit of the metric";
-            findings.error(&objective.place, "a threshold metric needs a bound in the objective", help);
-            None
+        (Method::RatioTimeslices, Some(slice)) => Budgeting::RatioTimeslices { slice: slice.value },
+        (Method::Timeslices, Some(slice)) => {
+            // A threshold over a gauge makes a slice good or bad by itself.
+            let slice_target = objective.slice_target.as_ref().map_or(1.0, |target| target.value);
+            if objective.slice_target.is_none() && objective.bound.is_none() {
+                let help = "such as `timeSliceTarget: 0.99`";
+                findings.error(
+                    &objective.place,
+                    "a slice needs a target of its own, `timeSliceTarget`",
+                    help,
+                );
+                return None;
+            }
+            Budgeting::Timeslices { slice: slice.value, slice_target }
         }
-        (_, Some(bound)) => {
-            let help = "remove `op` and `value`; they belong to a thresholdMetric";
-            findings.error(&bound.place, "a ratio has no threshold", help);
-            None
+    };
+    if let (Some(stray), false) = (&objective.slice_target, slo.method.value == Method::Timeslices) {
+        findings.error(
+            &stray.place,
+            "`timeSliceTarget` belongs to `budgetingMethod: Timeslices`",
+            "remove it",
+        );
+        return None;
+    }
+    Some(Goal::Share { target, budgeting })
+}
+
+/// Keeps only some services, by narrowing a selector.
+fn restrict(selector: &mut Selector, only: &BTreeSet<String>) {
+    let asked = selector.matches.entry(attribute::SERVICE.to_owned()).or_insert_with(|| only.clone());
+    asked.retain(|name| only.contains(name));
+}
+
+/// When the objective alerts: what the SLO says, else what is usual for its kind.
+fn alert_rule(
+    slo: &RawSlo,
+    custom: Option<&CustomTiers>,
+    goal: &Goal,
+    sli: &Sli,
+    objective: &RawObjective,
+    findings: &mut Findings,
+) -> AlertRule {
+    let told = slo.alerting.as_ref().map(|alerting| alerting.value.clone()).unwrap_or_default();
+    if let (Some(_), Some(_), Some(alerting)) = (custom, &told.tiers, &slo.alerting) {
+        let help = "keep `alertPolicies` or `tiers`";
+        findings.error(
+            &alerting.place,
+            "window pairs stand in `alertPolicies` and in `pqscope.alerting`",
+            help,
+        );
+    }
+    let own = told.tiers.as_deref().or(custom.map(|custom| custom.tiers.as_slice()));
+    let slice = match goal {
+        Goal::Share { budgeting, .. } => budgeting.slice(),
+        _ => None,
+    };
+    let mut tiers = match (goal, own) {
+        (Goal::ZeroTolerance { .. }, own) => {
+            if own.is_some() {
+                let help =
+                    "remove the window pairs; `severity` and `hold` of `pqscope.zeroTolerance` say it all";
+                findings.error(&objective.goal.place, "zero tolerance has no burn rate to alert on", help);
+            }
+            Vec::new()
         }
+        (_, Some(tiers)) => checked_tiers(tiers, goal, findings),
+        (Goal::Growth { .. }, None) => growth_tiers(&slo.window, findings),
+        (Goal::Share { target, .. }, None) => {
+            let target = Located { value: *target, place: objective.goal.place.clone() };
+            adapted_tiers(&slo.window, &target, findings)
+        }
+    };
+    if let Some(slice) = slice {
+        for tier in &mut tiers {
+            let whole = |window: Duration| {
+                Duration::from_secs(window.as_secs().next_multiple_of(slice.as_secs())).max(slice)
+            };
+            (tier.long, tier.short) = (whole(tier.long), whole(tier.short));
+        }
+        tiers.dedup_by_key(|tier| tier.name());
+    }
+    let counts_events = matches!(
+        (goal, sli),
+        (
+            Goal::Share { budgeting: Budgeting::Occurrences, .. },
+            Sli::Embedded(Indicator::Good { .. } | Indicator::Bad { .. })
+        )
+    );
+    let spike = match told.spike {
+        Some(told) => told.map(RawSpike::rule),
+        // Where somebody chose the window pairs, there are no other conditions unless they are named too.
+        None if counts_events && own.is_none() => Some(RawSpike::default().rule()),
+        None => None,
+    };
+    let policy_no_data = custom.filter(|custom| custom.alerts_on_no_data).map(|custom| NoDataPolicy::Alert {
+        after: NO_DATA_AFTER,
+        severity: custom.tiers.first().map_or(Severity::Ticket, |tier| tier.value.severity),
+    });
+    let budgeted = matches!(goal, Goal::Share { .. }) && slo.window.value.nominal() > DAY && own.is_none();
+    AlertRule {
+        tiers,
+        clear_for: told.clear_for.unwrap_or(CLEAR_FOR),
+        least_events: told.least_events.unwrap_or(if slice.is_some() { 1 } else { LEAST_EVENTS }),
+        least_bad: told.least_bad.unwrap_or(if slice.is_some() { 1 } else { LEAST_BAD }),
+        spike,
+        day_share: told.day_share.unwrap_or(budgeted.then_some(DAY_SHARE)),
+        no_data: told.no_data.or(policy_no_data).unwrap_or(NoDataPolicy::Hold),
     }
 }
 
-/// Keeps only some services, by narrowing every selector.
-fn restrict(indicator: &mut Indicator, only: &BTreeSet<String>) {
-    let selectors = match indicator {
-        Indicator::Good { good: part, total } | Indicator::Bad { bad: part, total } => vec![part, total],
-        Indicator::AtMost { observations, .. } => vec![observations],
+/// Growth is slow and goes in steps: a day and three days, as tickets.
+fn growth_tiers(window: &Located<SloWindow>, findings: &mut Findings) -> Vec<AlertTier> {
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let tier = |long: u64, short: u64, factor| AlertTier {
+        long: days(long),
+        short: days(short),
+        factor,
+        pending_for: burn::pending_for(Severity::Ticket),
+        severity: Severity::Ticket,
     };
-    for selector in selectors {
-        let asked = selector.matches.entry(attribute::SERVICE.to_owned()).or_insert_with(|| only.clone());
-        asked.retain(|name| only.contains(name));
+    let tiers = vec![tier(1, 1, 3.0), tier(7, 1, 1.0)];
+    let fitting: Vec<AlertTier> =
+        tiers.into_iter().filter(|tier| tier.long <= window.value.nominal()).collect();
+    if fitting.is_empty() {
+        findings.warn(&window.place, "this window is too short for growth to alert", "such as 30d");
     }
+    fitting
 }
 
 /// The standard window pairs, made to fit the SLO window.
 fn adapted_tiers(
-    window: &Located<Duration>,
+    window: &Located<SloWindow>,
     target: &Located<Target>,
     findings: &mut Findings,
 ) -> Vec<AlertTier> {
     let mut tiers = Vec::new();
-    for mut tier in standard_tiers(window.value) {
+    let length = window.value.nominal();
+    for mut tier in standard_tiers(length) {
         let name = tier.name();
-        if tier.long > window.value {
+        if tier.long > length {
             let message = format!("the window pair {name} is longer than the SLO window and is left out");
             findings.warn(&window.place, message, "a longer SLO window, such as 30d, has all four pairs");
             continue;
@@ -280,7 +485,7 @@ fn adapted_tiers(
         if tier.factor < 1.0 {
             let message = format!(
                 "over {} the window pair {name} would alert at a burn rate of {:.2}, which the budget sustains; it alerts at 1",
-                span_text(window.value),
+                span_text(length),
                 tier.factor
             );
             findings.warn(&window.place, message, "a longer SLO window, or an AlertPolicy of your own");
@@ -293,13 +498,11 @@ fn adapted_tiers(
 }
 
 /// Tiers that somebody wrote: taken as they are, with a word about what cannot be meant.
-fn checked_tiers(
-    tiers: &[Located<AlertTier>],
-    objective: &RawObjective,
-    findings: &mut Findings,
-) -> Vec<AlertTier> {
+fn checked_tiers(tiers: &[Located<AlertTier>], goal: &Goal, findings: &mut Findings) -> Vec<AlertTier> {
     for Located { value: tier, place } in tiers {
-        warn_unreachable(tier, objective.target.value, place, findings);
+        if let Goal::Share { target, .. } = goal {
+            warn_unreachable(tier, *target, place, findings);
+        }
         if tier.factor < 1.0 {
             let message = format!(
                 "the tier {} alerts at a burn rate of {}, which the budget sustains",

@@ -1,0 +1,534 @@
+//! What an evaluation asks of the counts: the events of every window of an objective, of its budget, of the groups that
+//! its spike detector looks at. This room asks the engine's own ledger; for objectives of a PromQL back end somebody else
+//! fills in the same [`Measurements`].
+
+use crate::bucket::{Tier, Window};
+use crate::burn::Tally;
+use crate::distribution::to_float;
+use crate::exclusion::{Exclusion, excluded_parts};
+use crate::intake::{Level, Measured};
+use crate::ledger::Ledger;
+use crate::objective::{Baseline, Budgeting, Goal, Indicator, Objective, SpikeRule};
+use crate::quantile::quantile;
+use crate::selection::Selections;
+use crate::series::{Selector, SeriesId};
+use crate::slices::SliceBook;
+use crate::spike::Group;
+use crate::time::Timestamp;
+use pqscope_telemetry::attribute;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The window whose burn rate forecasts when the budget is gone.
+pub const FORECAST_WINDOW: Duration = Duration::from_secs(3_600);
+/// The same for growth, which goes in steps.
+pub const GROWTH_FORECAST_WINDOW: Duration = Duration::from_secs(86_400);
+/// The window of the rule about a large part of the budget gone in a day.
+pub const DAY: Duration = Duration::from_secs(86_400);
+/// Most groups that the spike detector looks at: those with the most bad events.
+pub const MOST_GROUPS: usize = 100;
+/// Most groups whose baselines are told.
+const MOST_BASELINES: usize = 50;
+
+/// Where a baseline came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BaselineSource {
+    /// The quantile of what was observed.
+    Observed,
+    /// The pinned value: too little was observed.
+    Pinned,
+    /// Too little was observed and nothing is pinned: these events are not judged.
+    Missing,
+}
+
+/// What the events of one group were compared with, over the SLO window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BaselineReading {
+    /// Values of the attributes that the baseline groups by.
+    pub labels: BTreeMap<String, String>,
+    /// Where the bound came from.
+    pub source: BaselineSource,
+    /// The quantile or the pinned value, in the unit of the metric.
+    pub value: Option<f64>,
+    /// The baseline's observations.
+    pub events: f64,
+    /// The group's own events.
+    pub judged: f64,
+}
+
+/// A gauge at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LevelReading {
+    /// Its value; of several series the sum.
+    pub value: f64,
+    /// Time of the oldest reading in it.
+    pub at: Timestamp,
+}
+
+/// The numbers of one objective at a moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Measurements {
+    /// The moment.
+    pub at: Timestamp,
+    /// Events per window length, shortest first; each length that [`lengths`] names.
+    pub windows: Vec<(Duration, Tally)>,
+    /// Events of the SLO window.
+    pub spent: Tally,
+    /// Since when events of the SLO window were counted: its beginning, or the first event if that is later.
+    pub since: Timestamp,
+    /// Events of the SLO window that were left out by exclusions.
+    pub excluded: Tally,
+    /// Groups for the spike detector.
+    pub groups: Vec<Group>,
+    /// Whether a sender folded events into an overflow series.
+    pub folded: bool,
+    /// What relative indicators compared with.
+    pub baselines: Vec<BaselineReading>,
+    /// The gauge of a growth objective.
+    pub level: Option<LevelReading>,
+    /// Why the numbers could not be had; nothing above is known then.
+    pub fault: Option<String>,
+}
+
+/// The window lengths that an evaluation of the objective needs, shortest first.
+pub fn lengths(objective: &Objective) -> Vec<Duration> {
+    let forecast = match objective.goal {
+        Goal::Growth { .. } => GROWTH_FORECAST_WINDOW,
+        _ => FORECAST_WINDOW,
+    };
+    let tiers = objective.alert.tiers.iter().flat_map(|tier| [tier.long, tier.short]);
+    let hold = match objective.goal {
+        Goal::ZeroTolerance { hold, .. } => Some(hold),
+        _ => None,
+    };
+    let day = objective.alert.day_share.map(|_| DAY);
+    let mut lengths: Vec<Duration> = tiers.chain(hold).chain(day).chain([forecast]).collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    lengths
+}
+
+/// What the engine knows besides the counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Aside<'a> {
+    /// Spans that do not count.
+    pub exclusions: &'a [Exclusion],
+    /// The slices of an objective that counts in slices.
+    pub slices: Option<&'a SliceBook>,
+}
+
+impl Aside<'_> {
+    /// Nothing besides the counts.
+    pub const NONE: Aside<'static> = Aside { exclusions: &[], slices: None };
+}
+
+/// Takes all measurements of an objective over the engine's own counts.
+pub fn measure(
+    objective: &Objective,
+    ledger: &Ledger,
+    selections: &mut Selections,
+    aside: Aside<'_>,
+    now: Timestamp,
+) -> Measurements {
+    let Some(indicator) = objective.sli.embedded() else {
+        let fault = Some("this objective is measured by a back end".to_owned());
+        return Measurements { at: now, fault, ..Measurements::default() };
+    };
+    let picked = Picked::new(indicator, ledger, selections);
+    let gauge = Gauge { objective, picked: &picked, ledger, aside, now };
+    let span = objective.window.span(now);
+    let windows = lengths(objective).into_iter().map(|length| (length, gauge.last(length))).collect();
+    let mut baselines = Vec::new();
+    let spent = gauge.counted(span, &mut baselines);
+    baselines.truncate(MOST_BASELINES);
+    let groups = objective.alert.spike.as_ref().map(|rule| picked.groups(rule, ledger, now));
+    Measurements {
+        at: now,
+        windows,
+        spent,
+        since: picked.began(ledger, now).unwrap_or(now).max(Timestamp::from_seconds(span.from)),
+        excluded: gauge.left_out(span),
+        groups: groups.unwrap_or_default(),
+        folded: ledger.has_overflow(&indicator.total().metric, span, now),
+        baselines,
+        level: picked.level(ledger, now, now),
+        fault: None,
+    }
+}
+
+/// Share of good events in a span, for the slice book of an objective; `None` without events.
+pub fn slice_share(
+    objective: &Objective,
+    ledger: &Ledger,
+    selections: &mut Selections,
+    now: Timestamp,
+) -> impl Fn(Window) -> Option<f64> {
+    let picked = objective.sli.embedded().map(|indicator| Picked::new(indicator, ledger, selections));
+    move |window| match picked.as_ref()? {
+        Picked::Level { ids, bound: Some((comparison, bound)) } => {
+            let value = level_within(ids, ledger, window, now)?;
+            Some(f64::from(u8::from(comparison.holds(value, *bound))))
+        }
+        Picked::Ratio { ids, of_good } => {
+            let levels = ids.iter().filter_map(|id| level_of(*id, ledger, window, now));
+            let (sum, count) =
+                levels.fold((0.0, 0.0), |(sum, count), level| (sum + level.value, count + 1.0));
+            let average = (count > 0.0).then(|| sum / count)?;
+            // A ready-made ratio outside 0 to 1 is no ratio; it is held at the end that it passed.
+            let average = average.clamp(0.0, 1.0);
+            Some(if *of_good { average } else { 1.0 - average })
+        }
+        counted => {
+            counted.tally(ledger, window, now, &mut Vec::new()).good_share().map(|share| share.min(1.0))
+        }
+    }
+}
+
+/// The series that an indicator picks.
+#[derive(Debug)]
+pub(crate) enum Picked<'a> {
+    Good { good: Arc<[SeriesId]>, total: Arc<[SeriesId]> },
+    Bad { bad: Arc<[SeriesId]>, total: Arc<[SeriesId]> },
+    AtMost { ids: Arc<[SeriesId]>, bound: f64 },
+    Relative { ids: Arc<[SeriesId]>, usual: Arc<[SeriesId]>, baseline: &'a Baseline },
+    Level { ids: Arc<[SeriesId]>, bound: Option<(crate::objective::Comparison, f64)> },
+    Ratio { ids: Arc<[SeriesId]>, of_good: bool },
+}
+
+/// Everything that the events of one window depend on.
+struct Gauge<'a> {
+    objective: &'a Objective,
+    picked: &'a Picked<'a>,
+    ledger: &'a Ledger,
+    aside: Aside<'a>,
+    now: Timestamp,
+}
+
+impl Gauge<'_> {
+    /// Events of the last so long.
+    fn last(&self, length: Duration) -> Tally {
+        match (self.objective.goal, self.aside.slices) {
+            (Goal::Growth { budget, .. }, _) => {
+                let pace = length.as_secs_f64() / self.objective.window.nominal().as_secs_f64();
+                self.growth(Window::ending(self.now, length), budget * pace)
+            }
+            (Goal::Share { budgeting, .. }, Some(book)) if budgeting.slice().is_some() => {
+                let end = Window::ending(self.now, Duration::ZERO).to;
+                let span = Window { from: end.saturating_sub(length.as_secs()), to: end };
+                book.tally_last(budgeting, self.now, length).without(self.left_out(span))
+            }
+            _ => self.counted(Window::ending(self.now, length), &mut Vec::new()),
+        }
+    }
+
+    /// Events of a span, without what is excluded.
+    fn counted(&self, span: Window, baselines: &mut Vec<BaselineReading>) -> Tally {
+        match (self.objective.goal, self.aside.slices) {
+            (Goal::Growth { budget, .. }, _) => self.growth(span, budget),
+            (Goal::Share { budgeting, .. }, Some(book)) if budgeting.slice().is_some() => {
+                book.tally(budgeting, span).without(self.left_out(span))
+            }
+            _ => {
+                let whole = self.picked.tally(self.ledger, span, self.now, baselines);
+                whole.without(self.left_out(span))
+            }
+        }
+    }
+
+    /// Events of a span that are excluded.
+    fn left_out(&self, span: Window) -> Tally {
+        if self.aside.exclusions.is_empty() {
+            return Tally::default();
+        }
+        let Objective { name, service, goal, .. } = self.objective;
+        let parts = excluded_parts(self.aside.exclusions, name, service, span).into_iter();
+        match (goal, self.aside.slices) {
+            (Goal::Growth { .. }, _) => Tally::default(),
+            (Goal::Share { budgeting, .. }, Some(book)) if budgeting.slice().is_some() => {
+                parts.map(|part| book.tally(*budgeting, part)).sum()
+            }
+            _ => parts.map(|part| self.picked.tally(self.ledger, part, self.now, &mut Vec::new())).sum(),
+        }
+    }
+
+    /// What the gauge grew by in a span, against what is allowed. With less history than the span, since the first
+    /// reading there is.
+    fn growth(&self, span: Window, allowance: f64) -> Tally {
+        let Picked::Level { ids, .. } = self.picked else { return Tally::default() };
+        let last = Timestamp::from_seconds(span.to.saturating_sub(1));
+        let before = Timestamp::from_seconds(span.from.saturating_sub(1));
+        let grown = ids.iter().filter_map(|id| {
+            let now = self.ledger.level_at(*id, last, self.now)?;
+            let then =
+                self.ledger.level_at(*id, before, self.now).or_else(|| self.ledger.first_level(*id))?;
+            Some(now.value - then.value)
+        });
+        let grown: Vec<f64> = grown.collect();
+        if grown.is_empty() {
+            return Tally::default();
+        }
+        Tally { good: 0.0, bad: grown.iter().sum::<f64>().max(0.0), total: allowance }
+    }
+}
+
+impl<'a> Picked<'a> {
+    pub(crate) fn new(indicator: &'a Indicator, ledger: &Ledger, selections: &mut Selections) -> Self {
+        let mut select = |selector: &Selector| selections.of(ledger, selector);
+        match indicator {
+            Indicator::Good { good, total } => Self::Good { good: select(good), total: select(total) },
+            Indicator::Bad { bad, total } => Self::Bad { bad: select(bad), total: select(total) },
+            Indicator::AtMost { observations, bound } => {
+                Self::AtMost { ids: select(observations), bound: *bound }
+            }
+            Indicator::Relative { observations, baseline } => {
+                Self::Relative { ids: select(observations), usual: select(&baseline.observations), baseline }
+            }
+            Indicator::Level { level, bound } => Self::Level { ids: select(level), bound: *bound },
+            Indicator::Ratio { ratio, of_good } => Self::Ratio { ids: select(ratio), of_good: *of_good },
+        }
+    }
+
+    /// All series of events, the good and the bad.
+    pub(crate) fn ids(&self) -> &[SeriesId] {
+        match self {
+            Self::Good { total, .. } | Self::Bad { total, .. } => total,
+            Self::AtMost { ids, .. }
+            | Self::Relative { ids, .. }
+            | Self::Level { ids, .. }
+            | Self::Ratio { ids, .. } => ids,
+        }
+    }
+
+    /// When the first of its events was counted.
+    fn began(&self, ledger: &Ledger, now: Timestamp) -> Option<Timestamp> {
+        self.ids().iter().filter_map(|id| ledger.began(*id, now)).min()
+    }
+
+    /// Series whose events are bad; none where that does not go by series.
+    pub(crate) fn bad_ids(&self) -> Vec<SeriesId> {
+        match self {
+            Self::Good { good, total } => {
+                let good: HashSet<&SeriesId> = good.iter().collect();
+                total.iter().filter(|id| !good.contains(id)).copied().collect()
+            }
+            Self::Bad { bad, .. } => bad.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Events in a window.
+    pub(crate) fn tally(
+        &self,
+        ledger: &Ledger,
+        window: Window,
+        now: Timestamp,
+        baselines: &mut Vec<BaselineReading>,
+    ) -> Tally {
+        let count = |ids: &[SeriesId]| -> u64 {
+            let sums = ids.iter().filter_map(|id| ledger.sum(*id, window, now));
+            // What senders claim may be anything; a sum that wraps would hide it.
+            sums.fold(0, |total, sum| total.saturating_add(sum.total()))
+        };
+        match self {
+            Self::Good { good, total } => Tally::of_good(count(good), count(total)),
+            Self::Bad { bad, total } => Tally::of_bad(count(bad), count(total)),
+            Self::AtMost { ids, bound } => within(merged(ids.iter(), ledger, window, now).as_ref(), *bound),
+            Self::Relative { ids, usual, baseline } => {
+                relative(ids, usual, baseline, ledger, window, now, baselines)
+            }
+            Self::Level { .. } | Self::Ratio { .. } => Tally::default(),
+        }
+    }
+
+    /// The groups that the spike detector looks at: those with bad events in the short window.
+    fn groups(&self, rule: &SpikeRule, ledger: &Ledger, now: Timestamp) -> Vec<Group> {
+        let end = Window::ending(now, Duration::ZERO).to;
+        let short = Window { from: end.saturating_sub(rule.short.as_secs()), to: end };
+        let usual = Window { from: short.from.saturating_sub(rule.reference.as_secs()), to: short.from };
+        let short_tallies = self.by_labels(&rule.by, ledger, short, now);
+        if short_tallies.values().all(|tally| tally.bad <= 0.0) {
+            return Vec::new();
+        }
+        let own = self.by_labels(&rule.by, ledger, usual, now);
+        let mut shared: BTreeMap<BTreeMap<String, String>, Tally> = BTreeMap::new();
+        for (labels, tally) in &own {
+            let sum = shared.entry(part_of(labels, &rule.among)).or_default();
+            *sum = *sum + *tally;
+        }
+        let mut groups: Vec<Group> = short_tallies
+            .into_iter()
+            .filter(|(_, tally)| tally.bad > 0.0)
+            .map(|(labels, short)| {
+                let own = own.get(&labels).copied().unwrap_or_default();
+                let among = shared.get(&part_of(&labels, &rule.among)).copied().unwrap_or_default();
+                // A group with a past of its own is compared with that; a new one with its neighbours.
+                let usual = if own.total >= 2.0 * short.total { own } else { among };
+                Group { labels, short, usual }
+            })
+            .collect();
+        groups.sort_by(|a, b| b.short.bad.total_cmp(&a.short.bad));
+        groups.truncate(MOST_GROUPS);
+        groups
+    }
+
+    fn by_labels(
+        &self,
+        by: &[String],
+        ledger: &Ledger,
+        window: Window,
+        now: Timestamp,
+    ) -> BTreeMap<BTreeMap<String, String>, Tally> {
+        let group = |ids: &[SeriesId]| {
+            let mut groups: BTreeMap<BTreeMap<String, String>, Vec<SeriesId>> = BTreeMap::new();
+            for id in ids {
+                if let Some(series) = ledger.series(*id) {
+                    groups.entry(labels_of(by, |key| series.attribute(key))).or_default().push(*id);
+                }
+            }
+            groups
+        };
+        let count = |ids: Option<&Vec<SeriesId>>| -> u64 {
+            let sums = ids.into_iter().flatten().filter_map(|id| ledger.sum(*id, window, now));
+            sums.fold(0, |total, sum| total.saturating_add(sum.total()))
+        };
+        let parts = match self {
+            Self::Good { good, .. } => group(good),
+            Self::Bad { bad, .. } => group(bad),
+            _ => BTreeMap::new(),
+        };
+        let wholes = group(self.ids());
+        let tallies = wholes.into_iter().map(|(labels, ids)| {
+            let tally = match self {
+                Self::Good { .. } => Tally::of_good(count(parts.get(&labels)), count(Some(&ids))),
+                Self::Bad { .. } => Tally::of_bad(count(parts.get(&labels)), count(Some(&ids))),
+                Self::AtMost { bound, .. } => {
+                    within(merged(ids.iter(), ledger, window, now).as_ref(), *bound)
+                }
+                // Spikes of latency are found by burn rates: a baseline moves with what it is compared with.
+                Self::Relative { .. } | Self::Level { .. } | Self::Ratio { .. } => Tally::default(),
+            };
+            (labels, tally)
+        });
+        tallies.collect()
+    }
+
+    /// The gauge at a moment.
+    pub(crate) fn level(&self, ledger: &Ledger, at: Timestamp, now: Timestamp) -> Option<LevelReading> {
+        let Self::Level { ids, .. } = self else { return None };
+        let levels: Vec<Level> = ids.iter().filter_map(|id| ledger.level_at(*id, at, now)).collect();
+        let oldest = levels.iter().map(|level| level.at).min()?;
+        Some(LevelReading { value: levels.iter().map(|level| level.value).sum(), at: oldest })
+    }
+}
+
+/// The values of attributes; those without a value are left out.
+pub(crate) fn labels_of<'a>(by: &[String], value: impl Fn(&str) -> &'a str) -> BTreeMap<String, String> {
+    let pairs = by.iter().map(|key| (key.clone(), value(key).to_owned()));
+    pairs.filter(|(_, value)| !value.is_empty()).collect()
+}
+
+fn part_of(labels: &BTreeMap<String, String>, keys: &[String]) -> BTreeMap<String, String> {
+    labels
+        .iter()
+        .filter(|(key, _)| keys.contains(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+fn merged<'a>(
+    ids: impl Iterator<Item = &'a SeriesId>,
+    ledger: &Ledger,
+    window: Window,
+    now: Timestamp,
+) -> Option<Measured> {
+    ids.filter_map(|id| ledger.sum(*id, window, now)).reduce(|mut merged, more| {
+        merged.add(&more);
+        merged
+    })
+}
+
+fn within(observations: Option<&Measured>, bound: f64) -> Tally {
+    // A plain counter under this name has no sizes: none of its events is known to be within bounds.
+    observations.map_or_else(Tally::default, |observations| {
+        Tally::of_good(observations.at_or_below(bound).unwrap_or(0), observations.total())
+    })
+}
+
+fn relative(
+    ids: &[SeriesId],
+    usual: &[SeriesId],
+    baseline: &Baseline,
+    ledger: &Ledger,
+    window: Window,
+    now: Timestamp,
+    readings: &mut Vec<BaselineReading>,
+) -> Tally {
+    let labels = |id: &SeriesId| {
+        labels_of(&baseline.by, |key| ledger.series(*id).map_or("", |series| series.attribute(key)))
+    };
+    let groups: BTreeSet<BTreeMap<String, String>> = ids.iter().map(labels).collect();
+    let mut sum = Tally::default();
+    for group in groups {
+        let of_group = |ids: &[SeriesId]| {
+            let own = ids.iter().filter(|id| labels(id) == group);
+            merged(own, ledger, window, now)
+        };
+        let Some(own) = of_group(ids) else { continue };
+        let others = of_group(usual);
+        let events = others.as_ref().map_or(0, Measured::total);
+        let observed = match &others {
+            Some(Measured::Distribution(sizes)) if events >= baseline.least_events => {
+                quantile(sizes, baseline.quantile).map(|found| found.value)
+            }
+            _ => None,
+        };
+        let (source, value) = match (observed, baseline.pinned) {
+            (Some(value), _) => (BaselineSource::Observed, Some(value)),
+            (None, Some(pinned)) => (BaselineSource::Pinned, Some(pinned)),
+            (None, None) => (BaselineSource::Missing, None),
+        };
+        if let Some(value) = value {
+            sum = sum + within(Some(&own), value + baseline.margin);
+        }
+        readings.push(BaselineReading {
+            labels: group,
+            source,
+            value,
+            events: to_float(events),
+            judged: to_float(own.total()),
+        });
+    }
+    sum
+}
+
+/// The last reading of a gauge within a span.
+fn level_of(id: SeriesId, ledger: &Ledger, window: Window, now: Timestamp) -> Option<Level> {
+    let level = ledger.level_at(id, Timestamp::from_seconds(window.to.saturating_sub(1)), now)?;
+    (level.at.seconds() >= window.from).then_some(level)
+}
+
+/// The sum over the gauges that have a reading within a span.
+fn level_within(ids: &[SeriesId], ledger: &Ledger, window: Window, now: Timestamp) -> Option<f64> {
+    let levels = ids.iter().filter_map(|id| level_of(*id, ledger, window, now));
+    levels.map(|level| level.value).reduce(|sum, value| sum + value)
+}
+
+/// Default groups of the spike detector.
+pub fn spike_groups() -> (Vec<String>, Vec<String>) {
+    let by = [attribute::SERVICE, attribute::DEPLOYMENT, attribute::STAGE].map(str::to_owned).to_vec();
+    (by, vec![attribute::SERVICE.to_owned()])
+}
+
+/// Finest width to which the edge of a window of this length is exact.
+pub fn resolution(length: Duration) -> Duration {
+    let tier = Tier::ALL.into_iter().find(|tier| length <= tier.reach()).unwrap_or(Tier::Day);
+    Duration::from_secs(tier.seconds())
+}
+
+/// Whether an objective needs a slice book.
+pub fn counts_slices(objective: &Objective) -> bool {
+    matches!(objective.goal, Goal::Share { budgeting, .. } if budgeting != Budgeting::Occurrences)
+}

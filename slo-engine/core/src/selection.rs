@@ -1,0 +1,118 @@
+//! Which series a selector picks, looked up once and kept until series come or go: thousands of objectives ask again and
+//! again.
+
+use crate::ledger::Ledger;
+use crate::series::{Selector, SeriesId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Selections of one ledger.
+#[derive(Debug, Default)]
+pub struct Selections {
+    generation: Option<u64>,
+    picked: HashMap<Selector, Arc<[SeriesId]>>,
+    /// Series by metric, attribute and value, for the attributes that were asked about.
+    postings: HashMap<(String, String), HashMap<String, Vec<SeriesId>>>,
+}
+
+impl Selections {
+    /// The series that a selector picks, in no particular order.
+    pub fn of(&mut self, ledger: &Ledger, selector: &Selector) -> Arc<[SeriesId]> {
+        if self.generation != Some(ledger.generation()) {
+            self.generation = Some(ledger.generation());
+            self.picked.clear();
+            self.postings.clear();
+        }
+        if let Some(known) = self.picked.get(selector) {
+            return Arc::clone(known);
+        }
+        let picked: Arc<[SeriesId]> = self.pick(ledger, selector).into();
+        self.picked.insert(selector.clone(), Arc::clone(&picked));
+        picked
+    }
+
+    /// Looks only at series that have the rarest of the values asked for.
+    fn pick(&mut self, ledger: &Ledger, selector: &Selector) -> Vec<SeriesId> {
+        let mut fewest: Option<Vec<SeriesId>> = None;
+        for (attribute, values) in &selector.matches {
+            let by_value = self.postings_of(ledger, &selector.metric, attribute);
+            let candidates = values.iter().filter_map(|value| by_value.get(value));
+            let count: usize = candidates.clone().map(Vec::len).sum();
+            if fewest.as_ref().is_none_or(|fewest| count < fewest.len()) {
+                fewest = Some(candidates.flatten().copied().collect());
+            }
+        }
+        match fewest {
+            Some(candidates) => candidates
+                .into_iter()
+                .filter(|id| ledger.series(*id).is_some_and(|series| selector.matches(series)))
+                .collect(),
+            None => ledger.select(selector).collect(),
+        }
+    }
+
+    fn postings_of(
+        &mut self,
+        ledger: &Ledger,
+        metric: &str,
+        attribute: &str,
+    ) -> &HashMap<String, Vec<SeriesId>> {
+        self.postings.entry((metric.to_owned(), attribute.to_owned())).or_insert_with(|| {
+            let mut by_value: HashMap<String, Vec<SeriesId>> = HashMap::new();
+            for id in ledger.of_metric(metric) {
+                if let Some(series) = ledger.series(*id) {
+                    by_value.entry(series.attribute(attribute).to_owned()).or_default().push(*id);
+                }
+            }
+            by_value
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::Measured;
+    use crate::ledger::Limits;
+    use crate::series::Series;
+    use crate::time::Timestamp;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    #[test]
+    fn selections_are_those_of_the_ledger_and_follow_it() {
+        let mut ledger = Ledger::new(Limits::default());
+        let now = Timestamp::from_seconds(1_800_000_000);
+        let count = |ledger: &mut Ledger, attributes: &[(&str, &str)]| {
+            let series = Series::new("m", attributes.iter().copied());
+            ledger.record(&series, &[(now, Measured::Count(1))], now).unwrap();
+        };
+        count(&mut ledger, &[("a", "1"), ("b", "x")]);
+        count(&mut ledger, &[("a", "2"), ("b", "x")]);
+        count(&mut ledger, &[("b", "y")]);
+        let values =
+            |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<BTreeSet<_>>();
+        let selectors = [
+            (vec![], vec![]),
+            (vec![("a", values(&["1", ""]))], vec![]),
+            (vec![("a", values(&["1", "2"])), ("b", values(&["x"]))], vec![("a", values(&["2"]))]),
+            (vec![("c", values(&["z"]))], vec![]),
+        ];
+        let mut selections = Selections::default();
+        for round in 0..2 {
+            for (matches, not_matches) in &selectors {
+                let map = |pairs: &[(&str, BTreeSet<String>)]| {
+                    pairs
+                        .iter()
+                        .map(|(key, values)| ((*key).to_owned(), values.clone()))
+                        .collect::<BTreeMap<_, _>>()
+                };
+                let selector =
+                    Selector { metric: "m".to_owned(), matches: map(matches), not_matches: map(not_matches) };
+                let expected: BTreeSet<SeriesId> = ledger.select(&selector).collect();
+                let found: BTreeSet<SeriesId> = selections.of(&ledger, &selector).iter().copied().collect();
+                assert_eq!(found, expected, "round {round}, {selector:?}");
+            }
+            count(&mut ledger, &[("a", "1"), ("b", "z")]);
+        }
+    }
+}
