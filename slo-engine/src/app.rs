@@ -23,6 +23,8 @@ use tonic::transport::server::TcpIncoming;
 
 /// Exports that may wait for the keeper; beyond it senders are asked to repeat.
 const WAITING_EXPORTS: usize = 256;
+/// Entries of people that may wait for the keeper.
+const WAITING_ORDERS: usize = 16;
 /// gRPC calls under way on one connection: bounds what is held decoded.
 const CALLS_PER_CONNECTION: usize = 16;
 /// Requests under way get this long to end.
@@ -89,11 +91,12 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
         evaluation_interval: options.evaluation_interval,
         limits: Limits::default(),
     };
+    let (order_sender, orders) = mpsc::channel(WAITING_ORDERS);
     let (keeper, view) = Keeper::new(store, &findings, duties, clock.clone(), rows)?;
-    let keeper_done = start_keeper(keeper, Channels { submissions, settlements, stopping })?;
+    let keeper_done = start_keeper(keeper, Channels { submissions, settlements, orders, stopping })?;
     let courier = tokio::spawn(courier.run(row_receiver));
     let servers = [
-        spawn_http(web, api::router(view, clock, delivery_figures), servers_stopping.clone()),
+        spawn_http(web, api::router(view, clock, delivery_figures, order_sender), servers_stopping.clone()),
         spawn_http(otlp_http, ingest::http::router(door.clone()), servers_stopping.clone()),
         spawn_grpc(otlp_grpc, door, servers_stopping),
     ];

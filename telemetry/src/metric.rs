@@ -214,6 +214,13 @@ pub mod engine {
         Kind::Gauge,
         "1 for the state that the SLO is in, 0 for the others.",
     );
+    /// Time until incidents are told.
+    pub const INCIDENT_DETECTION_DURATION: Metric = metric(
+        "pqscope.incident.detection.duration",
+        "s",
+        Kind::Histogram,
+        "From the beginning of an excursion to the first delivered notification about it; what people found first lies beyond all bounds.",
+    );
     /// Data points received.
     pub const ENGINE_POINTS: Metric = metric(
         "pqscope.engine.points",

@@ -16,6 +16,7 @@
 pub mod alert;
 mod bucket;
 pub mod burn;
+pub mod detection;
 pub mod diagnostic;
 pub mod distribution;
 pub mod evaluation;

@@ -410,6 +410,16 @@ pub struct AlertRule {
     pub no_data: NoDataPolicy,
 }
 
+impl AlertRule {
+    /// Whether anything at all alerts.
+    pub fn is_off(&self) -> bool {
+        self.tiers.is_empty()
+            && self.spike.is_none()
+            && self.day_share.is_none()
+            && self.no_data == NoDataPolicy::Hold
+    }
+}
+
 /// One checked objective of an SLO.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
@@ -451,6 +461,11 @@ impl Objective {
             runbook: self.runbook.clone(),
             dashboard: self.dashboard.clone(),
         }
+    }
+
+    /// Whether it is there to be looked at only.
+    pub fn is_quiet(&self) -> bool {
+        !matches!(self.goal, Goal::ZeroTolerance { .. }) && self.alert.is_off()
     }
 
     /// Length of the window as people write it.

@@ -191,6 +191,20 @@ impl Recorder {
         }
     }
 
+    /// Counts something that did not come as a point of a stream.
+    ///
+    /// # Errors
+    /// As [`Ledger::record`].
+    pub fn contribute(
+        &mut self,
+        series: &Series,
+        at: Timestamp,
+        amount: Measured,
+        now: Timestamp,
+    ) -> Result<(), Rejected> {
+        self.ledger.record(series, &[(at, amount)], now)
+    }
+
     /// The counts.
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger

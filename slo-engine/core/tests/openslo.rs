@@ -2,7 +2,7 @@
 //! place and the way out.
 
 use pqscope_slo_core::diagnostic::{Diagnostic, Level};
-use pqscope_slo_core::objective::{Indicator, Severity};
+use pqscope_slo_core::objective::{Goal, Indicator, Severity};
 use pqscope_slo_core::openslo::{Catalog, SourceFile};
 use pqscope_slo_core::period::SloWindow;
 use pqscope_slo_core::series::Series;
@@ -10,7 +10,17 @@ use pqscope_slo_core::services::Services;
 use std::time::Duration;
 
 const SUCCESS: &str = include_str!("../../../slos/handshake-success.yaml");
-const LATENCY: &str = include_str!("../../../slos/handshake-latency.yaml");
+const SHIPPED: [(&str, &str); 9] = [
+    ("time-to-detect.yaml", include_str!("../../../slos/time-to-detect.yaml")),
+    ("handshake-success.yaml", SUCCESS),
+    ("handshake-latency.yaml", include_str!("../../../slos/handshake-latency.yaml")),
+    ("key-rotation.yaml", include_str!("../../../slos/key-rotation.yaml")),
+    ("verification-errors.yaml", include_str!("../../../slos/verification-errors.yaml")),
+    ("storage-growth.yaml", include_str!("../../../slos/storage-growth.yaml")),
+    ("observability-coverage.yaml", include_str!("../../../slos/observability-coverage.yaml")),
+    ("hsm-import.yaml", include_str!("../../../slos/hsm-import.yaml")),
+    ("crypto-operations.yaml", include_str!("../../../slos/crypto-operations.yaml")),
+];
 
 /// A small file that is right; the tests break it in one place each.
 const RIGHT: &str = "\
@@ -86,17 +96,31 @@ fn the_right_file_is_right() {
 
 #[test]
 fn the_shipped_objectives_are_taken_without_a_warning() {
-    let files = [
-        SourceFile { name: "handshake-success.yaml", text: SUCCESS },
-        SourceFile { name: "handshake-latency.yaml", text: LATENCY },
-    ];
+    let files: Vec<SourceFile<'_>> = SHIPPED.iter().map(|(name, text)| SourceFile { name, text }).collect();
     let catalog = Catalog::parse(&files, None).unwrap();
     assert!(catalog.warnings.is_empty(), "{:?}", catalog.warnings);
-    let [latency, success] = catalog.objectives.as_slice() else { panic!("two objectives") };
+    let find = |name: &str| catalog.objectives.iter().find(|objective| objective.name == name).unwrap();
+    // Each file is right by itself as well, for whoever takes only some of them.
+    for file in files {
+        let alone = Catalog::parse(&[file], None).unwrap();
+        assert!(alone.warnings.is_empty(), "{}: {:?}", file.name, alone.warnings);
+    }
+    let goals = |names: &[&str]| names.iter().map(|name| find(name).goal.words()).collect::<Vec<_>>();
+    assert_eq!(
+        goals(&["key-rotation", "hsm-import", "hsm-import-blocking", "observability-coverage"]),
+        ["every one", "every one", "every one", "every one"]
+    );
+    assert_eq!(goals(&["verification-errors", "time-to-detect"]), ["99.9999 %", "95 %"]);
+    assert!(matches!(find("storage-growth").goal, Goal::Growth { budget: 100e9, capacity: None }));
+    let adoption = &find("pq-adoption").alert;
+    assert!(adoption.tiers.is_empty() && adoption.spike.is_none() && adoption.day_share.is_none());
+    let (latency, success) = (find("handshake-latency"), find("handshake-success"));
     assert_eq!((success.name.as_str(), success.goal.share().unwrap()), ("handshake-success", 0.999));
     assert_eq!((latency.name.as_str(), latency.goal.share().unwrap()), ("handshake-latency", 0.95));
     assert!(latency.alert.tiers.iter().all(|tier| tier.severity == Severity::Ticket));
-    assert!(matches!(latency.sli.embedded().unwrap(), Indicator::AtMost { bound, .. } if *bound == 0.3));
+    let Indicator::Relative { baseline, .. } = latency.sli.embedded().unwrap() else { panic!("relative") };
+    assert_eq!((baseline.quantile, baseline.margin, baseline.pinned), (0.95, 0.02, Some(0.28)));
+    assert_eq!(baseline.by, ["pqscope.service"]);
     assert!(success.only_services.is_none());
     assert!(catalog.uses("pqscope.handshakes") && !catalog.uses("pqscope.alerts"));
 }

@@ -2,20 +2,21 @@
 //! that answers stay quick while the disk is busy.
 
 mod dto;
+mod entries;
 mod health;
 mod metrics;
 
 use crate::clock::Clock;
-use crate::keeper::View;
+use crate::keeper::{Order, View};
 use crate::notify::DeliveryFigures;
 use crate::web;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// What handlers look at.
 #[derive(Clone)]
@@ -23,6 +24,7 @@ struct Window {
     view: watch::Receiver<Arc<View>>,
     deliveries: Arc<dyn Fn() -> DeliveryFigures + Send + Sync>,
     clock: Clock,
+    orders: mpsc::Sender<Order>,
 }
 
 impl Window {
@@ -36,22 +38,27 @@ pub(crate) fn router(
     view: watch::Receiver<Arc<View>>,
     clock: Clock,
     deliveries: impl Fn() -> DeliveryFigures + Send + Sync + 'static,
+    orders: mpsc::Sender<Order>,
 ) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/style.css", get(style))
         .route("/api/v1/slos", get(slos))
         .route("/api/v1/alerts", get(alerts))
+        .route("/api/v1/exclusions", get(entries::exclusions).post(entries::exclude))
+        .route("/api/v1/exclusions/{id}/end", post(entries::end_exclusion))
+        .route("/api/v1/detections", get(entries::detections))
+        .route("/api/v1/incidents/missed", post(entries::missed))
         .route("/metrics", get(figures))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .fallback(|| async {
             (
                 StatusCode::NOT_FOUND,
-                "Not here. There is /, /api/v1/slos, /api/v1/alerts, /metrics, /healthz and /readyz.\n",
+                "Not here. There is /, /api/v1/slos, /api/v1/alerts, /api/v1/exclusions, /api/v1/detections, /metrics, /healthz and /readyz.\n",
             )
         })
-        .with_state(Window { view, deliveries: Arc::new(deliveries), clock })
+        .with_state(Window { view, deliveries: Arc::new(deliveries), clock, orders })
 }
 
 const PAGE_HEADERS: [(HeaderName, HeaderValue); 4] = [

@@ -1,10 +1,11 @@
 //! Evaluation and what follows from it: transitions of incidents, and the notifications about them, written in one
 //! commit before anything is sent.
 
-use super::{Keeper, ObjectiveView, view};
+use super::{Keeper, ObjectiveView, detections, view};
 use crate::notify::{OutboxRow, Settlement, Standing};
 use crate::store::{Batch, Store, StoreError, Table, Urgency};
 use pqscope_slo_core::alert::{self, AlertState, Transition};
+use pqscope_slo_core::detection::Detection;
 use pqscope_slo_core::evaluation::{ObjectiveState, evaluate};
 use pqscope_slo_core::measure::Aside;
 use pqscope_slo_core::notification::Notification;
@@ -15,16 +16,21 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Transitions that are kept.
 const MOST_TRANSITIONS: usize = 1_000;
+/// Detections that are kept.
+pub(super) const MOST_DETECTIONS: usize = 1_000;
 /// Settled notifications that are kept; those that wait are never dropped.
 const MOST_SETTLED: usize = 500;
 
 /// The alert of one objective, as kept on disk. The objective goes with it, so that its incident can be closed with a
 /// proper notification after the objective is removed from the files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct IncidentRecord {
+pub(super) struct IncidentRecord {
     objective: Subject,
     state: AlertState,
     last: Option<Transition>,
+    /// Of the incident that is open: when it began, and whether somebody was told.
+    #[serde(default)]
+    pub(super) detection: Option<Detection>,
 }
 
 impl IncidentRecord {
@@ -35,6 +41,7 @@ impl IncidentRecord {
         let state = &other.state;
         self.objective == other.objective
             && self.last == other.last
+            && self.detection == other.detection
             && (phase, sequence, labels) == (&state.phase, &state.sequence, &state.labels)
             && (tiers, escalated) == (&state.tiers, &state.escalated)
     }
@@ -43,7 +50,8 @@ impl IncidentRecord {
 /// All alerts, what happened to them, and the outbox.
 #[derive(Debug, Default)]
 pub(super) struct Incidents {
-    records: BTreeMap<String, IncidentRecord>,
+    pub(super) detections: VecDeque<Detection>,
+    pub(super) records: BTreeMap<String, IncidentRecord>,
     transitions: VecDeque<Transition>,
     outbox: BTreeMap<u64, OutboxRow>,
     next_number: u64,
@@ -69,7 +77,9 @@ impl Incidents {
         }
         let outbox: BTreeMap<u64, OutboxRow> =
             rows.records.into_iter().map(|(_, row)| (row.number, row)).collect();
+        let detections = store.load::<Detection>(Table::Detection)?.records;
         Ok(Self {
+            detections: detections.into_iter().map(|(_, detection)| detection).collect(),
             records: records
                 .records
                 .into_iter()
@@ -84,6 +94,11 @@ impl Incidents {
     /// Notifications to send, oldest first.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &OutboxRow> {
         self.outbox.values().filter(|row| row.standing == Standing::Waiting)
+    }
+
+    /// How the latest incidents came to be known, newest first.
+    pub(super) fn detections(&self) -> impl Iterator<Item = &Detection> {
+        self.detections.iter().rev()
     }
 
     /// All notifications that are kept, newest first.
@@ -108,10 +123,12 @@ impl Incidents {
         objective: &Subject,
         state: AlertState,
         transitions: Vec<Transition>,
+        began: Option<Detection>,
     ) {
         let old = self.records.get(&objective.name);
         let last = transitions.last().cloned().or_else(|| old.and_then(|record| record.last.clone()));
-        let record = IncidentRecord { objective: objective.clone(), state, last };
+        let detection = began.or_else(|| old.and_then(|record| record.detection.clone()));
+        let record = IncidentRecord { objective: objective.clone(), state, last, detection };
         if !old.is_some_and(|old| old.says_the_same(&record)) {
             draft.batch.put(Table::Incident, objective.name.as_bytes(), &record);
         }
@@ -181,7 +198,10 @@ impl Keeper {
                     "{}", transition.kind.word());
             }
             let subject = objective.subject();
-            self.incidents.draft(&mut draft, &self.duties.receivers, &subject, state.clone(), transitions);
+            let ledger = self.recorder.ledger();
+            let began = detections::began(objective, ledger, &mut self.selections, &transitions);
+            let receivers = &self.duties.receivers;
+            self.incidents.draft(&mut draft, receivers, &subject, state.clone(), transitions, began);
             let drawn = views.len() < view::MOST_CHARTS || evaluation.state == ObjectiveState::Burning;
             let mut shown = ObjectiveView::new(
                 objective,
@@ -215,7 +235,8 @@ impl Keeper {
             if let Some((state, transition)) = withdrawn {
                 tracing::info!(slo = %name, "incident withdrawn: its objective is gone from the files");
                 let objective = &record.objective;
-                self.incidents.draft(&mut draft, &self.duties.receivers, objective, state, vec![transition]);
+                let receivers = &self.duties.receivers;
+                self.incidents.draft(&mut draft, receivers, objective, state, vec![transition], None);
             }
         }
         self.write_draft(draft);
@@ -248,6 +269,13 @@ impl Keeper {
         row.standing = settlement.standing;
         let mut batch = Batch::default();
         batch.put(Table::Notification, &settlement.number.to_be_bytes(), row);
+        let told = match (row.event.as_str(), &row.standing) {
+            ("fired", Standing::Sent { at, .. }) => Some((row.objective.clone(), *at)),
+            _ => None,
+        };
+        if let Some((objective, at)) = told {
+            self.note_detection(&objective, at, &mut batch);
+        }
         if let Err(error) = self.store.commit(batch, Urgency::Essential) {
             tracing::warn!("a notification was settled but that could not be written: {error}");
         }

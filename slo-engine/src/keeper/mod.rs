@@ -5,10 +5,13 @@
 //! stay quick however busy the disk is. What arrives while one commit is on its way to the disk shares the next one.
 
 mod counts;
+mod detections;
 mod incidents;
+mod orders;
 mod slices;
 mod view;
 
+pub(crate) use orders::{Order, OrderFault};
 pub(crate) use view::{Notice, ObjectiveView, View};
 
 use crate::clock::Clock;
@@ -55,6 +58,8 @@ pub(crate) struct Channels {
     pub(crate) submissions: mpsc::Receiver<Submission>,
     /// Notifications that came to an end.
     pub(crate) settlements: mpsc::UnboundedReceiver<Settlement>,
+    /// What people enter.
+    pub(crate) orders: mpsc::Receiver<Order>,
     /// Becomes true when the keeper is to finish.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -147,6 +152,7 @@ impl Keeper {
                     self.settle(settlement);
                     self.publish();
                 }
+                Some(order) = channels.orders.recv() => self.obey(order),
                 _ = ticks.tick() => self.evaluate(),
                 Some(submission) = channels.submissions.recv() => {
                     self.take_group(submission, &mut channels.submissions);

@@ -5,7 +5,9 @@ use crate::notify::OutboxRow;
 use crate::store::StoreFigures;
 use pqscope_slo_core::alert::{AlertState, Transition};
 use pqscope_slo_core::burn::Tally;
+use pqscope_slo_core::detection::Detection;
 use pqscope_slo_core::evaluation::{ChartPoint, Evaluation, chart, tally};
+use pqscope_slo_core::exclusion::Exclusion;
 use pqscope_slo_core::ledger::{Ledger, Window};
 use pqscope_slo_core::objective::Objective;
 use pqscope_slo_core::recorder::Recorder;
@@ -130,6 +132,10 @@ pub(crate) struct View {
     pub(crate) streams: usize,
     /// About the store.
     pub(crate) store: StoreFigures,
+    /// How the latest incidents came to be known, newest first.
+    pub(crate) detections: Vec<Detection>,
+    /// Spans that do not count, newest first.
+    pub(crate) exclusions: Vec<Exclusion>,
     /// What people should know about the state.
     pub(crate) notices: Vec<Notice>,
 }
@@ -151,6 +157,8 @@ impl View {
             series: 0,
             streams: 0,
             store: StoreFigures::default(),
+            detections: Vec::new(),
+            exclusions: Vec::new(),
             notices: Vec::new(),
         }
     }
@@ -186,6 +194,8 @@ impl Keeper {
             series: self.recorder.ledger().len(),
             streams: self.recorder.streams(),
             store: self.store.figures(),
+            detections: self.incidents.detections().cloned().collect(),
+            exclusions: self.exclusions.iter().rev().cloned().collect(),
             notices: self.notices.clone(),
         }));
     }

@@ -23,6 +23,8 @@ pub(crate) enum Table {
     Slices,
     /// A span that does not count.
     Exclusion,
+    /// How an incident came to be known.
+    Detection,
 }
 
 impl Table {
@@ -39,6 +41,7 @@ impl Table {
             Self::Notification => 0x22,
             Self::Slices => 0x40,
             Self::Exclusion => 0x41,
+            Self::Detection => 0x42,
         }
     }
 

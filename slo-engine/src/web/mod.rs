@@ -82,6 +82,7 @@ pub(crate) fn page(view: &View, deliveries: &DeliveryFigures, now: Timestamp) ->
                         div.cards {
                             @for slo in worst_first(view) { (objective::card(slo, now)) }
                         }
+                        (objective::silent(view))
                     }
                     (outbox::notifications(view, deliveries, now))
                     (outbox::history(view, now))
@@ -120,9 +121,14 @@ fn verdict(view: &View) -> (Tone, String) {
     }
 }
 
+/// Cards on the page; beyond so many nobody looks at all of them, and `/api/v1/slos` has the rest.
+const MOST_CARDS: usize = 200;
+
 fn worst_first(view: &View) -> Vec<&ObjectiveView> {
-    let mut objectives: Vec<&ObjectiveView> = view.objectives.iter().collect();
+    let mut objectives: Vec<&ObjectiveView> =
+        view.objectives.iter().filter(|slo| !objective::is_silent(slo)).collect();
     objectives.sort_by_key(|slo| std::cmp::Reverse(objective::state_in_words(slo).0));
+    objectives.truncate(MOST_CARDS);
     objectives
 }
 

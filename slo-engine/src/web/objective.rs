@@ -2,7 +2,7 @@
 
 use super::format::{burn, events as amount, percent, span_in_words, target};
 use super::{Tone, ago, chart, links};
-use crate::keeper::ObjectiveView;
+use crate::keeper::{ObjectiveView, View};
 use maud::{Markup, html};
 use pqscope_slo_core::alert::Phase;
 use pqscope_slo_core::evaluation::{ObjectiveState, TierReading, Verdict, WindowReading};
@@ -12,7 +12,18 @@ use pqscope_slo_core::time::{Timestamp, span_text};
 /// The state as a colour and a word.
 pub(super) fn state_in_words(slo: &ObjectiveView) -> (Tone, &'static str) {
     let wakes = |tier: &TierReading| tier.verdict == Verdict::Active && tier.tier.severity == Severity::Page;
+    let wakes_on_breach = matches!(slo.objective.goal, Goal::ZeroTolerance { severity: Severity::Page, .. });
+    let spikes = slo.evaluation.spikes.iter().any(|reading| reading.spike);
     match slo.evaluation.state {
+        ObjectiveState::Exhausted | ObjectiveState::Ok | ObjectiveState::InsufficientData
+            if slo.objective.is_quiet() =>
+        {
+            (Tone::Quiet, "for information")
+        }
+        ObjectiveState::Burning if wakes_on_breach || spikes => (Tone::Critical, "burning"),
+        ObjectiveState::Exhausted if matches!(slo.objective.goal, Goal::ZeroTolerance { .. }) => {
+            (Tone::Warning, "missed")
+        }
         ObjectiveState::Ok => (Tone::Good, "ok"),
         ObjectiveState::NoData => (Tone::Quiet, "no data"),
         ObjectiveState::InsufficientData => (Tone::Quiet, "too little data"),
@@ -22,6 +33,34 @@ pub(super) fn state_in_words(slo: &ObjectiveView) -> (Tone, &'static str) {
         ObjectiveState::Overflowed => (Tone::Warning, "bad data"),
     }
 }
+
+/// Whether nothing has arrived for an objective, and nothing is open.
+pub(super) fn is_silent(slo: &ObjectiveView) -> bool {
+    slo.evaluation.state == ObjectiveState::NoData
+        && slo.evaluation.fault.is_none()
+        && slo.alert.phase == Phase::Inactive
+}
+
+/// Names the objectives that wait for their first data, in a few lines.
+pub(super) fn silent(view: &View) -> Markup {
+    let silent: Vec<&ObjectiveView> = view.objectives.iter().filter(|slo| is_silent(slo)).collect();
+    html! {
+        @if !silent.is_empty() {
+            p.silent {
+                "Waiting for their first data: "
+                @for (position, slo) in silent.iter().take(MOST_NAMES).enumerate() {
+                    @if position > 0 { ", " }
+                    span title=(slo.objective.name) { (slo.objective.title) }
+                }
+                @if silent.len() > MOST_NAMES { " and " (silent.len() - MOST_NAMES) " more" }
+                ". Absent is not good: they say nothing until somebody reports."
+            }
+        }
+    }
+}
+
+/// Names in the list of objectives without data.
+const MOST_NAMES: usize = 50;
 
 /// Draws an objective.
 pub(super) fn card(slo: &ObjectiveView, now: Timestamp) -> Markup {

@@ -148,8 +148,21 @@ impl RawSpike {
     }
 }
 
-/// Reads `pqscope.alerting`.
+/// Reads `pqscope.alerting`; `off` switches every condition off.
 pub(super) fn read_alerting(node: &Node, findings: &mut Findings) -> Option<RawAlerting> {
+    if let Shape::Scalar { text, .. } = &node.shape
+        && text == "off"
+    {
+        let no_data = Some(NoDataPolicy::Hold);
+        let tiers = Some(Vec::new());
+        return Some(RawAlerting {
+            tiers,
+            spike: Some(None),
+            day_share: Some(None),
+            no_data,
+            ..RawAlerting::default()
+        });
+    }
     let mut fields = findings.fields(node, "`pqscope.alerting`")?;
     let tiers = fields.optional("tiers").and_then(|node| findings.list(node, "`tiers`"));
     let tiers =

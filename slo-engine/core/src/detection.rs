@@ -1,0 +1,226 @@
+//! When the excursion began that led to an incident: the point at which the share of bad events changed, not the first
+//! stray error before it.
+//!
+//! Of all ways to cut the time before the alert in two, the one is taken under which the counts are most likely, each
+//! part having a share of bad events of its own and the later one the larger (maximum likelihood for one change point of
+//! a binomial share).
+
+use crate::burn::Tally;
+use crate::distribution::{Explicit, to_float};
+use crate::evaluation::ChartPoint;
+use crate::intake::Measured;
+use crate::objective::Severity;
+use crate::series::Series;
+use crate::time::Timestamp;
+use pqscope_telemetry::attribute;
+use pqscope_telemetry::metric::engine;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Bounds of the histogram of detection times, in seconds. What people found first lies beyond all of them.
+const BOUNDS: [f64; 18] = [
+    5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 120.0, 180.0, 240.0, 300.0, 420.0, 600.0, 900.0, 1_800.0, 3_600.0,
+    7_200.0, 21_600.0, 86_400.0,
+];
+
+/// How an incident came to be known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detection {
+    /// Name of the objective; empty for what no objective found.
+    pub objective: String,
+    /// OpenSLO service.
+    pub service: String,
+    /// Severity that it fired with.
+    pub severity: Severity,
+    /// When the excursion began.
+    pub began: Timestamp,
+    /// When the first notification was delivered; `None` for what people found first.
+    pub told: Option<Timestamp>,
+    /// Who entered it and what it was; for what people found first.
+    pub entered: Option<Entered>,
+}
+
+/// Said by a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entered {
+    /// Who.
+    pub author: String,
+    /// What happened.
+    pub description: String,
+    /// When it was entered.
+    pub at: Timestamp,
+}
+
+impl Detection {
+    /// Time from the beginning to the first delivered notification; `None` for what people found first.
+    pub fn taken(&self) -> Option<Duration> {
+        self.told.map(|told| told.since(self.began))
+    }
+
+    /// What it adds to the counts: one observation, at the time it became known.
+    pub fn contribution(&self) -> (Series, Timestamp, Measured) {
+        let result = if self.told.is_some() { "detected" } else { "missed" };
+        let severity = self.severity.to_string();
+        let series = Series::new(
+            engine::INCIDENT_DETECTION_DURATION.name,
+            [(attribute::SEVERITY, severity.as_str()), (attribute::RESULT, result)],
+        );
+        let taken = self.taken().map_or(f64::INFINITY, |taken| taken.as_secs_f64());
+        let bucket = BOUNDS.iter().position(|bound| taken <= *bound).unwrap_or(BOUNDS.len());
+        let counts: Vec<u64> = (0..=BOUNDS.len()).map(|position| u64::from(position == bucket)).collect();
+        // One observation in one of the buckets is well-formed.
+        let histogram = Explicit::new(&BOUNDS, &counts, 1)
+            .map(crate::distribution::Distribution::from)
+            .unwrap_or_default();
+        let at = self.told.or(self.entered.as_ref().map(|entered| entered.at)).unwrap_or(self.began);
+        (series, at, histogram.into())
+    }
+}
+
+/// Detection of many incidents together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct DetectionSummary {
+    /// Incidents that were told and incidents that people found first.
+    pub incidents: u64,
+    /// Those that people found first.
+    pub missed: u64,
+    /// Share of those; `None` without incidents.
+    pub missed_share: Option<f64>,
+    /// Mean time of those that were told, in seconds.
+    pub mean_seconds: Option<f64>,
+    /// Longest time of those that were told, in seconds.
+    pub worst_seconds: Option<f64>,
+}
+
+/// Sums up.
+pub fn summary<'a>(detections: impl IntoIterator<Item = &'a Detection>) -> DetectionSummary {
+    let (mut incidents, mut times) = (0_u64, Vec::new());
+    for detection in detections {
+        incidents += 1;
+        times.extend(detection.taken().map(|taken| taken.as_secs_f64()));
+    }
+    let told = times.len() as u64;
+    let missed = incidents - told;
+    DetectionSummary {
+        incidents,
+        missed,
+        missed_share: (incidents > 0).then(|| to_float(missed) / to_float(incidents)),
+        mean_seconds: (told > 0).then(|| times.iter().sum::<f64>() / to_float(told)),
+        worst_seconds: times.iter().copied().reduce(f64::max),
+    }
+}
+
+/// Begin of the excursion that the last of the points are part of; `None` without bad events.
+pub fn began(points: &[ChartPoint]) -> Option<Timestamp> {
+    let all: Tally = points.iter().map(|point| point.tally).sum();
+    if all.bad <= 0.0 {
+        return None;
+    }
+    let mut before = Tally::default();
+    let mut best: Option<(f64, usize)> = None;
+    for (position, point) in points.iter().enumerate() {
+        let after = all.without(before);
+        let worse = after.bad_share() > before.bad_share() || before.is_empty();
+        let likelihood = log_likelihood(before) + log_likelihood(after);
+        if worse && best.is_none_or(|(most, _)| likelihood > most + 1e-9) {
+            best = Some((likelihood, position));
+        }
+        before = before + point.tally;
+    }
+    let (_, cut) = best?;
+    points.iter().skip(cut).find(|point| point.tally.bad > 0.0).map(|point| point.from)
+}
+
+/// Of the counts of one part under its own share of bad events.
+fn log_likelihood(tally: Tally) -> f64 {
+    let part = |count: f64| if count > 0.0 { count * (count / tally.total).ln() } else { 0.0 };
+    if tally.is_empty() { 0.0 } else { part(tally.bad) + part((tally.total - tally.bad).max(0.0)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn points(tallies: impl IntoIterator<Item = (u64, u64)>) -> Vec<ChartPoint> {
+        let from = |position: u64| Timestamp::from_seconds(1_000 + 10 * position);
+        let numbered = (0_u64..).zip(tallies);
+        numbered
+            .map(|(position, (bad, total))| ChartPoint {
+                from: from(position),
+                tally: Tally::of_bad(bad, total),
+            })
+            .collect()
+    }
+
+    fn position(points: &[ChartPoint]) -> Option<u64> {
+        began(points).map(|time| (time.seconds() - 1_000) / 10)
+    }
+
+    #[test]
+    fn what_people_found_first_is_beyond_all_bounds() {
+        let began = Timestamp::from_seconds(1_000);
+        let detection = |told| Detection {
+            objective: "a".to_owned(),
+            service: "tls".to_owned(),
+            severity: Severity::Page,
+            began,
+            told,
+            entered: None,
+        };
+        let quick = detection(Some(Timestamp::from_seconds(1_300)));
+        let slow = detection(Some(Timestamp::from_seconds(1_301)));
+        let missed = detection(None);
+        let within = |one: &Detection| one.contribution().2.at_or_below(300.0);
+        assert_eq!((within(&quick), within(&slow), within(&missed)), (Some(1), Some(0), Some(0)));
+        let all = summary([&quick, &slow, &missed]);
+        assert_eq!(
+            (all.incidents, all.missed, all.mean_seconds, all.worst_seconds),
+            (3, 1, Some(300.5), Some(301.0))
+        );
+        assert_eq!(summary([]), DetectionSummary::default());
+    }
+
+    #[test]
+    fn a_stray_error_long_before_is_not_the_beginning() {
+        let history = (0..360).map(|step| match step {
+            20 => (1, 100),
+            step if step >= 350 => (60, 100),
+            _ => (0, 100),
+        });
+        assert_eq!(position(&points(history)), Some(350));
+    }
+
+    #[test]
+    fn without_a_past_the_first_bad_bucket_is_the_beginning() {
+        assert_eq!(position(&points([(0, 0), (0, 0), (3, 3), (4, 4)])), Some(2));
+        assert_eq!(position(&points([(0, 9), (0, 9)])), None);
+        assert_eq!(position(&points([])), None);
+    }
+
+    #[test]
+    fn buckets_without_events_say_nothing() {
+        let history = (0..100).map(|step| {
+            if step % 7 > 0 {
+                (0, 0)
+            } else if step < 70 {
+                (0, 10)
+            } else {
+                (10, 10)
+            }
+        });
+        assert_eq!(position(&points(history)), Some(70));
+    }
+
+    proptest! {
+        /// A jump from a small share to a large one is found where it was made.
+        #[test]
+        fn a_jump_is_found_to_within_a_bucket(cut in 10_u64..300, lasting in 6_u64..60, total in 20_u64..500, worse in 5_u64..20) {
+            let history = (0..cut + lasting).map(|step| {
+                if step >= cut { (total * worse / 20, total) } else { (u64::from(step % 50 == 0), total * 50) }
+            });
+            let found = position(&points(history)).unwrap();
+            prop_assert!(found.abs_diff(cut) <= 1, "{found} {cut}");
+        }
+    }
+}
