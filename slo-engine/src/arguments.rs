@@ -23,6 +23,15 @@ Environment:
   RUST_LOG   what is logged to standard error, such as `info` (default) or `pqscope_slo=debug`
   NO_COLOR   no colours in the log";
 
+const STATUS_HELP: &str = "\
+Exit status: 0 nothing fires, 1 something failed, 2 wrong usage, 3 an alert fires.";
+
+const REPLAY_HELP: &str = "\
+The file exporter of the OpenTelemetry Collector writes such data. Time passes as the points say, so that a month takes \
+seconds.
+
+Exit status: 0 all well, 1 something failed, 2 wrong usage.";
+
 const EXIT_STATUS: &str = "Exit status: 0 all well, 1 something failed, 2 wrong usage.";
 
 /// Error budgets, burn rates and pages from the handshakes that pqscope agents see.
@@ -43,6 +52,15 @@ pub(crate) enum Command {
     /// Check objective files and say what is wrong, by line.
     #[command(after_long_help = EXIT_STATUS)]
     Validate(Validate),
+    /// Show the objectives of a running engine, those in trouble first.
+    #[command(after_long_help = STATUS_HELP)]
+    Status(Status),
+    /// Say why an objective of a running engine is in the state it is in.
+    #[command(after_long_help = EXIT_STATUS)]
+    Explain(Explain),
+    /// Try objectives on recorded data: when would they have alerted, and what would each condition have cost.
+    #[command(after_long_help = REPLAY_HELP)]
+    Replay(Replay),
 }
 
 /// Options of `serve`.
@@ -85,7 +103,50 @@ pub(crate) struct Validate {
     pub(crate) files: Vec<PathBuf>,
 }
 
-/// Reads a time such as `500ms`, `10s`, `1m`; at least 100 ms and at most an hour.
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Address of the engine.
+    #[arg(long, value_name = "URL", env = "PQSCOPE_SLO_URL", default_value = "http://127.0.0.1:9470")]
+    pub(crate) url: String,
+    /// Print the engine's answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Name of the objective.
+    #[arg(value_name = "SLO")]
+    pub(crate) name: String,
+    /// Address of the engine.
+    #[arg(long, value_name = "URL", env = "PQSCOPE_SLO_URL", default_value = "http://127.0.0.1:9470")]
+    pub(crate) url: String,
+}
+
+/// Options of `replay`.
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// OpenSLO file, or folder of them; may be repeated. Without it the shipped objectives are used.
+    #[arg(long, value_name = "FILE_OR_DIR")]
+    pub(crate) slo: Vec<PathBuf>,
+    /// Services file: which services are migrating.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) services: Option<PathBuf>,
+    /// Recorded OTLP metrics, a JSON request per line, plain or `.gz`; may be repeated.
+    #[arg(long, value_name = "DATA", required = true)]
+    pub(crate) from: Vec<PathBuf>,
+    /// How often objectives are evaluated, on the time of the data.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_interval)]
+    pub(crate) evaluation_interval: Duration,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Reads a time such as `500ms`, `10s`, `1m`; at least 100 ms and at most a minute: with longer pauses between looks
+/// nothing could be said about the time between them.
 fn parse_interval(text: &str) -> Result<Duration, String> {
     let example = "write a number with a unit, such as 10s, 500ms or 1m";
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -98,8 +159,8 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         _ => return Err(example.to_owned()),
     };
     match milliseconds {
-        Some(milliseconds @ 100..=3_600_000) => Ok(Duration::from_millis(milliseconds)),
-        _ => Err("choose between 100ms and 60m".to_owned()),
+        Some(milliseconds @ 100..=60_000) => Ok(Duration::from_millis(milliseconds)),
+        _ => Err("choose between 100ms and 1m".to_owned()),
     }
 }
 

@@ -5,6 +5,7 @@ mod app;
 mod arguments;
 mod catalog;
 mod clock;
+mod commands;
 mod ingest;
 mod keeper;
 mod notify;
@@ -12,7 +13,7 @@ mod store;
 mod web;
 
 use anyhow::Context as _;
-use arguments::{Arguments, Command, Serve, Validate};
+use arguments::{Arguments, Command, Replay, Serve, Status, Validate};
 use clap::Parser;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -23,15 +24,53 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Serve(options) => serve(options),
         Command::Validate(options) => validate(&options),
+        Command::Status(options) => return status(&options),
+        Command::Explain(options) => with_client(|| commands::explain(&options.url, &options.name)),
+        Command::Replay(options) => replay(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody is left to tell when standard error is closed.
-            let _ = writeln!(std::io::stderr(), "pqscope-slo: {}", explain(&error));
-            ExitCode::FAILURE
-        }
+        Err(error) => failure(&error),
     }
+}
+
+fn failure(error: &anyhow::Error) -> ExitCode {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "pqscope-slo: {}", explain(error));
+    ExitCode::FAILURE
+}
+
+/// Exit status of `status` while an alert fires.
+const FIRING: u8 = 3;
+
+fn status(options: &Status) -> ExitCode {
+    match with_client(|| commands::status(&options.url, options.json)) {
+        Ok(false) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::from(FIRING),
+        Err(error) => failure(&error),
+    }
+}
+
+fn replay(options: &Replay) -> anyhow::Result<()> {
+    commands::replay(&commands::Request {
+        slo: &options.slo,
+        services: options.services.as_deref(),
+        from: &options.from,
+        interval: options.evaluation_interval,
+        json: options.json,
+    })
+}
+
+/// Runs what speaks HTTP.
+fn with_client<T>(run: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    install_cryptography()?;
+    run()
+}
+
+fn install_cryptography() -> anyhow::Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another cryptography provider is installed already"))
 }
 
 /// The error, with those of its causes that it does not tell already.
@@ -43,9 +82,7 @@ fn explain(error: &anyhow::Error) -> String {
 
 fn serve(options: Serve) -> anyhow::Result<()> {
     start_logging();
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("another cryptography provider is installed already"))?;
+    install_cryptography()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -1,10 +1,13 @@
 //! Spans of time that do not count: maintenance, and corrections of a budget after the fact. Each has an author and a
 //! reason, and what was left out stays visible.
 
-use crate::bucket::Window;
+use crate::bucket::{Tier, Window};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+
+/// Width of the finest buckets, in seconds.
+const BUCKET: u64 = Tier::TenSeconds.seconds();
 
 /// A span that does not count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +55,10 @@ pub fn excluded_parts(
     let mut parts: Vec<Window> = concerned
         .map(|exclusion| Window {
             from: exclusion.from.seconds().max(window.from),
-            to: exclusion.until.map_or(window.to, |until| until.seconds().min(window.to)),
+            // The bucket that the end falls into is left out as a whole, as the one of the beginning is.
+            to: exclusion
+                .until
+                .map_or(window.to, |until| until.seconds().next_multiple_of(BUCKET).min(window.to)),
         })
         .filter(|part| part.from < part.to)
         .collect();

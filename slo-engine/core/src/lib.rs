@@ -32,6 +32,7 @@ pub mod period;
 pub mod promql;
 pub mod quantile;
 pub mod recorder;
+pub mod replay;
 pub mod selection;
 pub mod series;
 pub mod services;

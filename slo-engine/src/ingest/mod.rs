@@ -9,8 +9,7 @@ mod convert;
 pub(crate) mod grpc;
 pub(crate) mod http;
 
-use convert::convert;
-pub(crate) use convert::{Interest, refuse_points};
+pub(crate) use convert::{Interest, convert, refuse_points};
 
 use pqscope_slo_core::intake::Point;
 use pqscope_slo_core::series::{Series, SourceId};

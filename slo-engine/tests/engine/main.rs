@@ -7,9 +7,11 @@
     reason = "a test stops at whatever it does not expect, and says what it skips"
 )]
 
+mod commands;
 mod crash;
 mod delivery;
 mod disk;
+mod entries;
 mod ingest;
 mod otlp;
 mod process;
