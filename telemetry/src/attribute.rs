@@ -74,3 +74,31 @@ pub const SEVERITY: &str = "pqscope.severity";
 pub const RECEIVER: &str = "pqscope.receiver";
 /// OpenTelemetry's mark of the series that collects what went over a cardinality bound.
 pub const OTEL_OVERFLOW: &str = "otel.metric.overflow";
+/// Type of an event, such as `pqscope.key.rotation`.
+pub const EVENT_TYPE: &str = "pqscope.event.type";
+/// Why something failed: one of the closed set of events.
+pub const REASON_CLASS: &str = "pqscope.reason_class";
+/// Cryptographic algorithm as the sender of an event names it; bounded.
+pub const ALGORITHM: &str = "pqscope.algorithm";
+/// Name of a hardware security module; bounded.
+pub const HSM: &str = "pqscope.hsm";
+/// Whether a failure keeps somebody from going on: `true` or `false`.
+pub const BLOCKING: &str = "pqscope.blocking";
+/// Whether the wrapped key of the fall-back path was used: `true` or `false`.
+pub const WRAPPED: &str = "pqscope.wrapped";
+/// Certificate authority; bounded.
+pub const ISSUER: &str = "pqscope.issuer";
+/// Store whose size is told; bounded.
+pub const STORE: &str = "pqscope.store";
+/// Stage of a rollout; bounded.
+pub const STAGE: &str = "pqscope.stage";
+/// Source of randomness; bounded.
+pub const ENTROPY_SOURCE: &str = "pqscope.entropy.source";
+/// Link of a quantum key distribution; bounded.
+pub const QKD_LINK: &str = "pqscope.qkd.link";
+/// What a service is to the measurements: `tls-server`, `signer` and so on.
+pub const ROLE: &str = "pqscope.role";
+/// Name of an expected series.
+pub const COVERAGE_SERIES: &str = "pqscope.coverage.series";
+/// Name of an adapter that reads a file.
+pub const ADAPTER: &str = "pqscope.adapter";

@@ -176,6 +176,20 @@ impl Recorder {
         Ok(taken)
     }
 
+    /// Adds what was counted elsewhere, an event for instance: an amount of one series at one time.
+    ///
+    /// # Errors
+    /// When it cannot be counted; nothing has changed then.
+    pub fn contribute(
+        &mut self,
+        series: &Series,
+        at: Timestamp,
+        amount: Measured,
+        now: Timestamp,
+    ) -> Result<(), Rejected> {
+        self.ledger.record(series, &[(at, amount)], now)
+    }
+
     fn note(&mut self, source: SourceId, metric: &str, time: Timestamp, now: Timestamp) {
         let old = self.sources.get(&source).copied();
         let new = old.map_or(SourceState { previous: None, latest: time }, |old| old.noted(time));
