@@ -39,23 +39,23 @@ pub(crate) enum CatalogError {
 }
 
 /// Reads objectives from files and folders, or the shipped ones when there are none.
-pub(crate) fn load(paths: &[PathBuf], services: Option<&Path>) -> Result<Catalog, CatalogError> {
-    let services = services.map(load_services).transpose()?;
+pub(crate) fn load(paths: &[PathBuf], services: Option<&Services>) -> Result<Catalog, CatalogError> {
     let files = if paths.is_empty() {
         SHIPPED.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
     } else {
         read_all(paths)?
     };
     let sources: Vec<SourceFile<'_>> = files.iter().map(|(name, text)| SourceFile { name, text }).collect();
-    let catalog = Catalog::parse(&sources, services.as_ref())
-        .map_err(|diagnostics| CatalogError::Faulty { diagnostics })?;
+    let catalog =
+        Catalog::parse(&sources, services).map_err(|diagnostics| CatalogError::Faulty { diagnostics })?;
     if catalog.objectives.is_empty() {
         return Err(CatalogError::NoObjectives);
     }
     Ok(catalog)
 }
 
-fn load_services(path: &Path) -> Result<Services, CatalogError> {
+/// Reads the services file.
+pub(crate) fn load_services(path: &Path) -> Result<Services, CatalogError> {
     let text = read(path)?;
     Services::parse(&path.display().to_string(), &text)
         .map_err(|diagnostics| CatalogError::Faulty { diagnostics })

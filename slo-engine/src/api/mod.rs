@@ -48,7 +48,7 @@ pub(crate) fn router(
         .fallback(|| async {
             (
                 StatusCode::NOT_FOUND,
-                "Not here. There is /, /api/v1/slos, /api/v1/alerts, /metrics, /healthz and /readyz.\n",
+                "Not here. There is /, /api/v1/slos, /api/v1/alerts, /api/v1/events, /api/v1/rotations, /metrics, /healthz and /readyz.\n",
             )
         })
         .with_state(Window { view, deliveries: Arc::new(deliveries), clock })

@@ -5,19 +5,24 @@
 //! stay quick however busy the disk is. What arrives while one commit is on its way to the disk shares the next one.
 
 mod counts;
+mod events;
 mod incidents;
 mod view;
 
+pub(crate) use events::EventFigures;
 pub(crate) use view::{Notice, ObjectiveView, View};
 
 use crate::clock::Clock;
 use crate::ingest::Submission;
+use crate::ingest::events::EventRequest;
 use crate::notify::{OutboxRow, Settlement};
 use crate::store::{Batch, Finding, Store, StoreError, Table, Urgency};
+use events::Events;
 use incidents::Incidents;
 use pqscope_slo_core::ledger::Limits;
 use pqscope_slo_core::openslo::Catalog;
 use pqscope_slo_core::recorder::Recorder;
+use pqscope_slo_core::services::Services;
 use pqscope_slo_core::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +40,8 @@ const NOTICE: &[u8] = b"notice/";
 pub(crate) struct Duties {
     /// Objectives to evaluate.
     pub(crate) catalog: Catalog,
+    /// Services of the services file.
+    pub(crate) services: Services,
     /// Names of the receivers to write notifications for.
     pub(crate) receivers: Vec<String>,
     /// How often to evaluate.
@@ -48,6 +55,8 @@ pub(crate) struct Duties {
 pub(crate) struct Channels {
     /// Exports to count.
     pub(crate) submissions: mpsc::Receiver<Submission>,
+    /// Events to count, and questions about them.
+    pub(crate) events: mpsc::Receiver<EventRequest>,
     /// Notifications that came to an end.
     pub(crate) settlements: mpsc::UnboundedReceiver<Settlement>,
     /// Becomes true when the keeper is to finish.
@@ -59,6 +68,7 @@ pub(crate) struct Keeper {
     store: Store,
     clock: Clock,
     recorder: Recorder,
+    events: Events,
     incidents: Incidents,
     duties: Duties,
     rows: mpsc::UnboundedSender<OutboxRow>,
@@ -86,10 +96,12 @@ impl Keeper {
         let (records, unreadable) = store.load_counts()?;
         let (mut recorder, orphans) = Recorder::restore(records, duties.limits, now);
         recorder.ledger_mut().keep_attributes(duties.catalog.attributes());
+        let names = duties.services.services.iter().map(|service| service.name.clone());
+        let (events, unreadable_events) = Events::load(&store, names, now)?;
         let mut notices = load_notices(&mut store, findings, now)?;
-        if unreadable + orphans > 0 {
-            let text =
-                format!("{} records of the state could not be read and were left out", unreadable + orphans);
+        let left_out = unreadable + orphans + unreadable_events;
+        if left_out > 0 {
+            let text = format!("{left_out} records of the state could not be read and were left out");
             tracing::warn!("{text}");
             notices.push(Notice { at: now, text, rolled_back: false });
         }
@@ -99,6 +111,7 @@ impl Keeper {
             store,
             clock,
             recorder,
+            events,
             incidents,
             duties,
             rows,
@@ -133,10 +146,21 @@ impl Keeper {
                 _ = ticks.tick() => self.evaluate(),
                 Some(submission) = channels.submissions.recv() => {
                     self.take_group(submission, &mut channels.submissions);
+                    // Events have their turn however many exports wait.
+                    if let Ok(request) = channels.events.try_recv() {
+                        self.take_events(request, &mut channels.events);
+                    }
+                }
+                Some(request) = channels.events.recv() => {
+                    self.take_events(request, &mut channels.events);
                 }
             }
         }
         channels.submissions.close();
+        channels.events.close();
+        while let Ok(request) = channels.events.try_recv() {
+            self.take_events(request, &mut channels.events);
+        }
         while let Ok(submission) = channels.submissions.try_recv() {
             self.take_group(submission, &mut channels.submissions);
         }
@@ -152,7 +176,8 @@ impl Keeper {
             self.recorder.expire(now);
             self.expired_at = now;
         }
-        if self.recorder.unsaved() > 0
+        self.tick_events(now);
+        if self.recorder.unsaved() + self.events.desk.unsaved() > 0
             && let Err(error) = self.save_counts()
         {
             tracing::warn!("counts wait to be saved: {error}");

@@ -1,6 +1,6 @@
 //! What others may see of the keeper: a copy, renewed at every evaluation.
 
-use super::Keeper;
+use super::{EventFigures, Keeper};
 use crate::notify::OutboxRow;
 use crate::store::StoreFigures;
 use pqscope_slo_core::alert::{AlertState, Transition};
@@ -106,6 +106,8 @@ pub(crate) struct View {
     pub(crate) receivers: Vec<String>,
     /// Points received by what became of them.
     pub(crate) points: BTreeMap<&'static str, u64>,
+    /// About events.
+    pub(crate) events: EventFigures,
     /// Series counted.
     pub(crate) series: usize,
     /// Streams remembered.
@@ -130,6 +132,7 @@ impl View {
             outbox: BTreeMap::new(),
             receivers: Vec::new(),
             points: BTreeMap::new(),
+            events: EventFigures::default(),
             series: 0,
             streams: 0,
             store: StoreFigures::default(),
@@ -165,6 +168,7 @@ impl Keeper {
             outbox,
             receivers: self.duties.receivers.clone(),
             points: self.points.clone(),
+            events: self.events.figures(at),
             series: self.recorder.ledger().len(),
             streams: self.recorder.streams(),
             store: self.store.figures(),

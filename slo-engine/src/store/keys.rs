@@ -19,6 +19,16 @@ pub(crate) enum Table {
     Transition,
     /// A notification, waiting or done.
     Notification,
+    /// An event that was told, by its time.
+    Event,
+    /// The identity of an event that was counted.
+    EventId,
+    /// A planned rotation.
+    Rotation,
+    /// How far an adapter has read its file.
+    AdapterOffset,
+    /// A value of an event's attribute that has a place among the bounded ones.
+    EventLabel,
 }
 
 impl Table {
@@ -33,6 +43,11 @@ impl Table {
             Self::Incident => 0x20,
             Self::Transition => 0x21,
             Self::Notification => 0x22,
+            Self::Event => 0x30,
+            Self::EventId => 0x31,
+            Self::Rotation => 0x32,
+            Self::AdapterOffset => 0x33,
+            Self::EventLabel => 0x34,
         }
     }
 

@@ -141,7 +141,8 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    fn new(id: &str, first: Timestamp, heard: Timestamp) -> Self {
+    /// A rotation that nothing is known of yet.
+    pub fn new(id: &str, first: Timestamp, heard: Timestamp) -> Self {
         Self { id: id.to_owned(), first, heard, ..Self::default() }
     }
 
