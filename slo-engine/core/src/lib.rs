@@ -8,6 +8,7 @@
 //! | [`intake`] | OTLP points of one stream | [increments](intake::Increment), or the reason why a point does not count |
 //! | [`ledger`] | increments | counts per series and time bucket, sums over any window |
 //! | [`recorder`] | points | intake and ledger joined, with the list of records to save |
+//! | [`coverage`] | the services file, and what was heard of | what should be measured and is not |
 //! | [`event`] | events that senders tell | counts, each event once; outcomes of planned rotations |
 //! | [`evaluation`], [`burn`] | an objective and the ledger | burn rates, budget left, the state of every alert tier |
 //! | [`alert`] | evaluations | transitions of one incident per objective |
@@ -16,6 +17,7 @@
 pub mod alert;
 mod bucket;
 pub mod burn;
+pub mod coverage;
 pub mod diagnostic;
 pub mod distribution;
 pub mod evaluation;

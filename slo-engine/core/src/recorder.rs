@@ -140,6 +140,11 @@ impl Recorder {
         (made, dropped)
     }
 
+    /// When this state was first started.
+    pub const fn birth(&self) -> Timestamp {
+        self.birth
+    }
+
     /// Takes one point. On an error nothing has changed.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! stay quick however busy the disk is. What arrives while one commit is on its way to the disk shares the next one.
 
 mod counts;
+mod coverage;
 mod events;
 mod incidents;
 mod view;
@@ -17,6 +18,7 @@ use crate::ingest::Submission;
 use crate::ingest::events::EventRequest;
 use crate::notify::{OutboxRow, Settlement};
 use crate::store::{Batch, Finding, Store, StoreError, Table, Urgency};
+use coverage::Coverage;
 use events::Events;
 use incidents::Incidents;
 use pqscope_slo_core::ledger::Limits;
@@ -69,6 +71,7 @@ pub(crate) struct Keeper {
     clock: Clock,
     recorder: Recorder,
     events: Events,
+    coverage: Coverage,
     incidents: Incidents,
     duties: Duties,
     rows: mpsc::UnboundedSender<OutboxRow>,
@@ -107,11 +110,13 @@ impl Keeper {
         }
         let incidents = Incidents::load(&store)?;
         let (view, watcher) = watch::channel(Arc::new(View::empty(now)));
+        let coverage = Coverage::new(&duties.services);
         let mut keeper = Self {
             store,
             clock,
             recorder,
             events,
+            coverage,
             incidents,
             duties,
             rows,
@@ -177,6 +182,7 @@ impl Keeper {
             self.expired_at = now;
         }
         self.tick_events(now);
+        self.check_coverage(now);
         if self.recorder.unsaved() + self.events.desk.unsaved() > 0
             && let Err(error) = self.save_counts()
         {

@@ -5,6 +5,7 @@ use crate::notify::OutboxRow;
 use crate::store::StoreFigures;
 use pqscope_slo_core::alert::{AlertState, Transition};
 use pqscope_slo_core::burn::Tally;
+use pqscope_slo_core::coverage::Check;
 use pqscope_slo_core::evaluation::{ChartPoint, Evaluation, chart, tally};
 use pqscope_slo_core::ledger::{Ledger, Window};
 use pqscope_slo_core::objective::Objective;
@@ -106,6 +107,8 @@ pub(crate) struct View {
     pub(crate) receivers: Vec<String>,
     /// Points received by what became of them.
     pub(crate) points: BTreeMap<&'static str, u64>,
+    /// The latest checks of coverage.
+    pub(crate) coverage: Arc<Vec<Check>>,
     /// About events.
     pub(crate) events: EventFigures,
     /// Series counted.
@@ -132,6 +135,7 @@ impl View {
             outbox: BTreeMap::new(),
             receivers: Vec::new(),
             points: BTreeMap::new(),
+            coverage: Arc::default(),
             events: EventFigures::default(),
             series: 0,
             streams: 0,
@@ -168,6 +172,7 @@ impl Keeper {
             outbox,
             receivers: self.duties.receivers.clone(),
             points: self.points.clone(),
+            coverage: Arc::clone(&self.coverage.latest),
             events: self.events.figures(at),
             series: self.recorder.ledger().len(),
             streams: self.recorder.streams(),
