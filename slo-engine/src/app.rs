@@ -1,5 +1,6 @@
 //! The only room that knows every other: start-up in the order of what can fail, tasks, shutdown, and the real clock.
 
+use crate::adapters;
 use crate::api;
 use crate::arguments::Serve;
 use crate::catalog::{self, CatalogError};
@@ -65,6 +66,7 @@ pub(crate) enum StartError {
 pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
     let services = options.services.as_deref().map(catalog::load_services).transpose()?;
     let catalog = catalog::load(&options.slo, services.as_ref())?;
+    let logs = catalog::load_adapters(options.adapters.as_deref(), options.adapter)?;
     for warning in &catalog.warnings {
         tracing::warn!("{warning}");
     }
@@ -84,7 +86,7 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
     let (stop_servers, servers_stopping) = watch::channel(false);
 
     let door = Door::new(interest(&catalog), submission_sender, options.max_request);
-    let event_door = EventDoor::new(event_sender, clock.clone(), options.max_request);
+    let event_door = EventDoor::new(event_sender.clone(), clock.clone(), options.max_request);
     let courier = Courier::new(&options.webhook, clock.clone(), settlement_sender, courier_stopping)?;
     let delivery_figures = courier.figures();
     let duties = Duties {
@@ -95,12 +97,14 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
         limits: Limits::default(),
     };
     let (keeper, view) = Keeper::new(store, &findings, duties, clock.clone(), rows)?;
+    let offsets = keeper.adapter_offsets();
     let keeper_done = start_keeper(keeper, Channels { submissions, events, settlements, stopping })?;
     let courier = tokio::spawn(courier.run(row_receiver));
     let servers = [
         spawn_http(
             web,
-            api::router(view, clock, delivery_figures).merge(ingest::events::router(event_door.clone())),
+            api::router(view, clock.clone(), delivery_figures)
+                .merge(ingest::events::router(event_door.clone())),
             servers_stopping.clone(),
         ),
         spawn_http(
@@ -108,8 +112,9 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
             ingest::http::router(door.clone()).merge(ingest::events::logs::router(event_door.clone())),
             servers_stopping.clone(),
         ),
-        spawn_grpc(otlp_grpc, door, event_door, servers_stopping),
+        spawn_grpc(otlp_grpc, door, event_door, servers_stopping.clone()),
     ];
+    let followers = adapters::start(logs, offsets, &event_sender, &clock, &servers_stopping);
     announce(addresses)?;
 
     let mut keeper_done = keeper_done;
@@ -123,7 +128,7 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
     tracing::info!("shutting down");
     // Whoever waits for an acknowledgement gets it before the keeper goes; the keeper notes what the courier settles.
     stop_servers.send_replace(true);
-    for server in servers {
+    for server in servers.into_iter().chain(followers) {
         let _ = tokio::time::timeout(GRACE, server).await;
     }
     stop_courier.send_replace(true);

@@ -9,11 +9,13 @@
 //! | [`ledger`] | increments | counts per series and time bucket, sums over any window |
 //! | [`recorder`] | points | intake and ledger joined, with the list of records to save |
 //! | [`coverage`] | the services file, and what was heard of | what should be measured and is not |
+//! | [`adapter`] | lines of other programs' logs | events and handshakes that they report |
 //! | [`event`] | events that senders tell | counts, each event once; outcomes of planned rotations |
 //! | [`evaluation`], [`burn`] | an objective and the ledger | burn rates, budget left, the state of every alert tier |
 //! | [`alert`] | evaluations | transitions of one incident per objective |
 //! | [`notification`] | a transition | the body to send and its idempotency key |
 
+pub mod adapter;
 pub mod alert;
 mod bucket;
 pub mod burn;

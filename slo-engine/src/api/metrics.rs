@@ -4,7 +4,7 @@ use crate::keeper::{ObjectiveView, View};
 use crate::notify::DeliveryFigures;
 use pqscope_slo_core::evaluation::ObjectiveState;
 use pqscope_slo_core::time::span_text;
-use pqscope_telemetry::attribute::{RECEIVER, RESULT, SERVICE, SLO_NAME, STATE, WINDOW};
+use pqscope_telemetry::attribute::{ADAPTER, RECEIVER, RESULT, SERVICE, SLO_NAME, STATE, WINDOW};
 use pqscope_telemetry::exposition::{metric_name, write_header, write_sample};
 use pqscope_telemetry::metric::{Metric, engine};
 
@@ -107,6 +107,11 @@ fn write_events(page: &mut Page, view: &View) {
     });
     let ignored = float(view.events.ignored_fields);
     page.family(&engine::ENGINE_EVENT_FIELDS_IGNORED, |family| family.plain(&[], ignored));
+    page.family(&engine::ENGINE_ADAPTER_RECORDS, |family| {
+        for ((adapter, result), count) in &view.events.records {
+            family.plain(&[(ADAPTER, adapter), (RESULT, result)], float(*count));
+        }
+    });
     page.family(&engine::ROTATIONS, |family| {
         for (state, count) in &view.events.rotations {
             family.plain(&[(STATE, state.word())], float(*count));

@@ -71,7 +71,7 @@ impl Keeper {
         let events = self.events.add_changes(&mut batch);
         self.store.commit(batch, Urgency::Repeatable).inspect_err(|_| {
             self.recorder.return_changes(changes);
-            self.events.desk.return_changes(events);
+            self.events.return_changes(events);
         })
     }
 }

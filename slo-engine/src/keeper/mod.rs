@@ -13,6 +13,7 @@ mod view;
 pub(crate) use events::EventFigures;
 pub(crate) use view::{Notice, ObjectiveView, View};
 
+use crate::adapters::Offset;
 use crate::clock::Clock;
 use crate::ingest::Submission;
 use crate::ingest::events::EventRequest;
@@ -135,6 +136,11 @@ impl Keeper {
         Ok((keeper, watcher))
     }
 
+    /// How far adapters have read.
+    pub(crate) fn adapter_offsets(&self) -> BTreeMap<String, Offset> {
+        self.events.offsets().clone()
+    }
+
     /// Works until told to stop, then writes what is left. Blocks on the disk: belongs on a thread of its own.
     pub(crate) async fn run(mut self, mut channels: Channels) {
         let mut ticks = tokio::time::interval(self.duties.evaluation_interval);
@@ -183,7 +189,7 @@ impl Keeper {
         }
         self.tick_events(now);
         self.check_coverage(now);
-        if self.recorder.unsaved() + self.events.desk.unsaved() > 0
+        if self.recorder.unsaved() + self.events.unsaved() > 0
             && let Err(error) = self.save_counts()
         {
             tracing::warn!("counts wait to be saved: {error}");

@@ -9,6 +9,7 @@ pub(crate) mod logs;
 pub(crate) use http::router;
 
 use super::Unavailable;
+use crate::adapters::{AdapterBatch, AdapterReply};
 use crate::clock::Clock;
 use pqscope_slo_core::event::desk::Taken;
 use pqscope_slo_core::event::history::Query;
@@ -32,6 +33,13 @@ pub(crate) enum EventRequest {
         entries: Entries,
         /// Where the answer goes once the disk has them.
         reply: oneshot::Sender<Result<Verdicts, Unavailable>>,
+    },
+    /// Count what an adapter read.
+    Adapter {
+        /// What it read.
+        batch: AdapterBatch,
+        /// Where the answer goes once the disk has it.
+        reply: AdapterReply,
     },
     /// Show those.
     Find {
