@@ -29,9 +29,11 @@ pub(super) struct Pairs {
 
 impl Pairs {
     pub(super) fn read(&mut self, record: &Value) -> Reading {
-        let (Some(kind), Some(id)) = (text_at(record, "type"), text_at(record, "request.id")) else {
+        let (Some(kind), Some(_)) = (text_at(record, "type"), record.get("request")) else {
             return Reading::Unreadable;
         };
+        // The server's own requests, as those at its start, have none.
+        let id = text_at(record, "request.id").unwrap_or_default();
         let time = text_at(record, "time").and_then(|text| parse_time(&text));
         match kind.as_str() {
             // A request that is refused before it is carried out has its error here, and an answer of the same id.
@@ -81,7 +83,8 @@ fn event(record: &Value, id: String, time: Option<Timestamp>, duration: Option<f
     let data = Data::default()
         .result(error.is_none() && !invalid)
         .put("reason_class", class)
-        .put("reason", error)
+        // What the server hashed says nothing to anybody.
+        .put("reason", error.filter(|text| !text.starts_with("hmac-")))
         .put("duration", duration)
         .name("key_id", key)
         .name("issuer", issuer)
