@@ -1,9 +1,11 @@
 //! The only room that knows every other: start-up in the order of what can fail, tasks, shutdown, and the real clock.
 
+use crate::adapters;
 use crate::api;
 use crate::arguments::Serve;
 use crate::catalog::{self, CatalogError};
 use crate::clock::Clock;
+use crate::ingest::events::EventDoor;
 use crate::ingest::{self, Door, Interest};
 use crate::keeper::{Channels, Duties, Keeper};
 use crate::notify::Courier;
@@ -64,7 +66,9 @@ pub(crate) enum StartError {
 
 /// Runs the engine until SIGINT or SIGTERM.
 pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
-    let catalog = catalog::load(&options.slo, options.services.as_deref())?;
+    let services = options.services.as_deref().map(catalog::load_services).transpose()?;
+    let catalog = catalog::load(&options.slo, services.as_ref())?;
+    let logs = catalog::load_adapters(options.adapters.as_deref(), options.adapter)?;
     for warning in &catalog.warnings {
         tracing::warn!("{warning}");
     }
@@ -76,6 +80,7 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
 
     let clock = system_clock();
     let (submission_sender, submissions) = mpsc::channel(WAITING_EXPORTS);
+    let (event_sender, events) = mpsc::channel(WAITING_EXPORTS);
     let (settlement_sender, settlements) = mpsc::unbounded_channel();
     let (rows, row_receiver) = mpsc::unbounded_channel();
     let (stop_courier, courier_stopping) = watch::channel(false);
@@ -83,23 +88,36 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
     let (stop_servers, servers_stopping) = watch::channel(false);
 
     let door = Door::new(interest(&catalog), submission_sender, options.max_request);
+    let event_door = EventDoor::new(event_sender.clone(), clock.clone(), options.max_request);
     let courier = Courier::new(&options.webhook, clock.clone(), settlement_sender, courier_stopping)?;
     let delivery_figures = courier.figures();
     let duties = Duties {
         receivers: options.webhook.iter().map(|receiver| receiver.name().to_owned()).collect(),
         catalog,
+        services: services.unwrap_or_default(),
         evaluation_interval: options.evaluation_interval,
         limits: Limits::default(),
     };
     let (order_sender, orders) = mpsc::channel(WAITING_ORDERS);
     let (keeper, view) = Keeper::new(store, &findings, duties, clock.clone(), rows)?;
-    let keeper_done = start_keeper(keeper, Channels { submissions, settlements, orders, stopping })?;
+    let offsets = keeper.adapter_offsets();
+    let keeper_done = start_keeper(keeper, Channels { submissions, events, settlements, orders, stopping })?;
     let courier = tokio::spawn(courier.run(row_receiver));
     let servers = [
-        spawn_http(web, api::router(view, clock, delivery_figures, order_sender), servers_stopping.clone()),
-        spawn_http(otlp_http, ingest::http::router(door.clone()), servers_stopping.clone()),
-        spawn_grpc(otlp_grpc, door, servers_stopping),
+        spawn_http(
+            web,
+            api::router(view, clock.clone(), delivery_figures, order_sender)
+                .merge(ingest::events::router(event_door.clone())),
+            servers_stopping.clone(),
+        ),
+        spawn_http(
+            otlp_http,
+            ingest::http::router(door.clone()).merge(ingest::events::logs::router(event_door.clone())),
+            servers_stopping.clone(),
+        ),
+        spawn_grpc(otlp_grpc, door, event_door, servers_stopping.clone()),
     ];
+    let followers = adapters::start(logs, offsets, &event_sender, &clock, &servers_stopping);
     announce(addresses)?;
 
     let mut keeper_done = keeper_done;
@@ -113,7 +131,7 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
     tracing::info!("shutting down");
     // Whoever waits for an acknowledgement gets it before the keeper goes; the keeper notes what the courier settles.
     stop_servers.send_replace(true);
-    for server in servers {
+    for server in servers.into_iter().chain(followers) {
         let _ = tokio::time::timeout(GRACE, server).await;
     }
     stop_courier.send_replace(true);
@@ -164,11 +182,17 @@ fn spawn_http(listener: TcpListener, router: Router, stopping: watch::Receiver<b
     })
 }
 
-fn spawn_grpc(listener: TcpListener, door: Door, stopping: watch::Receiver<bool>) -> JoinHandle<()> {
+fn spawn_grpc(
+    listener: TcpListener,
+    door: Door,
+    events: EventDoor,
+    stopping: watch::Receiver<bool>,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         let served = tonic::transport::Server::builder()
             .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
             .add_service(ingest::grpc::service(door))
+            .add_service(ingest::events::logs::service(events))
             .serve_with_incoming_shutdown(TcpIncoming::from(listener), stopped(stopping))
             .await;
         if let Err(error) = served {

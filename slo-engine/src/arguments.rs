@@ -2,6 +2,7 @@
 
 use crate::notify::Receiver;
 use clap::{Args, Parser, Subcommand};
+use pqscope_slo_core::adapter::Adapter;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,7 +49,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Take OTLP metrics, evaluate objectives, send notifications, show a page.
     #[command(after_long_help = SERVE_HELP)]
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Check objective files and say what is wrong, by line.
     #[command(after_long_help = EXIT_STATUS)]
     Validate(Validate),
@@ -84,6 +85,13 @@ pub(crate) struct Serve {
     /// Services file: which services are migrating. Without it every service counts.
     #[arg(long, value_name = "FILE")]
     pub(crate) services: Option<PathBuf>,
+    /// Log of another program to read events from, as KIND:PATH; may be repeated. Kinds: vault, cloudtrail, kubernetes,
+    /// cosign, envoy, nginx.
+    #[arg(long, value_name = "KIND:PATH", value_parser = Adapter::from_argument)]
+    pub(crate) adapter: Vec<Adapter>,
+    /// File that names logs to read events from, also with a mapping of fields.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) adapters: Option<PathBuf>,
     /// URL that notifications are posted to as JSON; may be repeated.
     #[arg(long, value_name = "URL")]
     pub(crate) webhook: Vec<Receiver>,

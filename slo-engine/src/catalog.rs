@@ -1,8 +1,10 @@
-//! Objective files: found, read and checked. Paths go in; a catalog comes out, or everything that is wrong, by line.
+//! Objective, services and adapters files: found, read and checked. Paths go in; a catalog comes out, or everything that is wrong, by line.
 
+use pqscope_slo_core::adapter::{self, Adapter};
 use pqscope_slo_core::diagnostic::Diagnostic;
 use pqscope_slo_core::openslo::{Catalog, SourceFile};
 use pqscope_slo_core::services::Services;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,6 +32,12 @@ pub(crate) enum CatalogError {
     /// No file defines an objective.
     #[error("no file defines an SLO")]
     NoObjectives,
+    /// Two adapters have the same name, and with it the same offset.
+    #[error("two adapters are named {name:?}; remove one, or give one another `name` in the adapters file")]
+    SameAdapter {
+        /// The name.
+        name: String,
+    },
     /// Files have faults.
     #[error("{}", list(diagnostics))]
     Faulty {
@@ -39,26 +47,41 @@ pub(crate) enum CatalogError {
 }
 
 /// Reads objectives from files and folders, or the shipped ones when there are none.
-pub(crate) fn load(paths: &[PathBuf], services: Option<&Path>) -> Result<Catalog, CatalogError> {
-    let services = services.map(load_services).transpose()?;
+pub(crate) fn load(paths: &[PathBuf], services: Option<&Services>) -> Result<Catalog, CatalogError> {
     let files = if paths.is_empty() {
         SHIPPED.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
     } else {
         read_all(paths)?
     };
     let sources: Vec<SourceFile<'_>> = files.iter().map(|(name, text)| SourceFile { name, text }).collect();
-    let catalog = Catalog::parse(&sources, services.as_ref())
-        .map_err(|diagnostics| CatalogError::Faulty { diagnostics })?;
+    let catalog =
+        Catalog::parse(&sources, services).map_err(|diagnostics| CatalogError::Faulty { diagnostics })?;
     if catalog.objectives.is_empty() {
         return Err(CatalogError::NoObjectives);
     }
     Ok(catalog)
 }
 
-fn load_services(path: &Path) -> Result<Services, CatalogError> {
+/// Reads the services file.
+pub(crate) fn load_services(path: &Path) -> Result<Services, CatalogError> {
     let text = read(path)?;
     Services::parse(&path.display().to_string(), &text)
         .map_err(|diagnostics| CatalogError::Faulty { diagnostics })
+}
+
+/// Reads the adapters file, and adds those of the command line.
+pub(crate) fn load_adapters(file: Option<&Path>, more: Vec<Adapter>) -> Result<Vec<Adapter>, CatalogError> {
+    let mut adapters = match file {
+        Some(path) => adapter::parse(&path.display().to_string(), &read(path)?)
+            .map_err(|diagnostics| CatalogError::Faulty { diagnostics })?,
+        None => Vec::new(),
+    };
+    adapters.extend(more);
+    let mut names = BTreeSet::new();
+    match adapters.iter().find(|adapter| !names.insert(adapter.name.as_str())) {
+        Some(adapter) => Err(CatalogError::SameAdapter { name: adapter.name.clone() }),
+        None => Ok(adapters),
+    }
 }
 
 fn read_all(paths: &[PathBuf]) -> Result<Vec<(String, String)>, CatalogError> {

@@ -1,5 +1,6 @@
 //! Service level objectives, error budgets and pages for post-quantum migrations: arguments, logging, exit status.
 
+mod adapters;
 mod api;
 mod app;
 mod arguments;
@@ -22,7 +23,7 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
-        Command::Serve(options) => serve(options),
+        Command::Serve(options) => serve(*options),
         Command::Validate(options) => validate(&options),
         Command::Status(options) => return status(&options),
         Command::Explain(options) => with_client(|| commands::explain(&options.url, &options.name)),

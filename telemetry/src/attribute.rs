@@ -32,8 +32,6 @@ pub const KEY_EXCHANGE: &str = "pqscope.key_exchange";
 pub const SERVICE: &str = "pqscope.service";
 /// Deployment (rollout unit) that the observing agent was told it watches.
 pub const DEPLOYMENT: &str = "pqscope.deployment";
-/// Stage of a rollout, such as `canary` or `10 %`.
-pub const STAGE: &str = "pqscope.stage";
 /// Bounded client class.
 pub const CLIENT_CLASS: &str = "pqscope.client.class";
 /// Why a completed handshake is not post-quantum.
@@ -60,8 +58,6 @@ pub const EVICTION_REASON: &str = "pqscope.eviction.reason";
 pub const INCOMPLETE_REASON: &str = "pqscope.incomplete.reason";
 /// Free reason of a counted oddity; a closed set per metric.
 pub const REASON: &str = "pqscope.reason";
-/// Class of the reason of a failed event; a closed set.
-pub const REASON_CLASS: &str = "pqscope.reason_class";
 /// `success` or `failure`; for SLO events `good`, `bad` or `excluded`.
 pub const RESULT: &str = "pqscope.result";
 /// Marks traffic of pqscope itself: `true`.
@@ -78,3 +74,31 @@ pub const SEVERITY: &str = "pqscope.severity";
 pub const RECEIVER: &str = "pqscope.receiver";
 /// OpenTelemetry's mark of the series that collects what went over a cardinality bound.
 pub const OTEL_OVERFLOW: &str = "otel.metric.overflow";
+/// Type of an event, such as `pqscope.key.rotation`.
+pub const EVENT_TYPE: &str = "pqscope.event.type";
+/// Why something failed: one of the closed set of events.
+pub const REASON_CLASS: &str = "pqscope.reason_class";
+/// Cryptographic algorithm as the sender of an event names it; bounded.
+pub const ALGORITHM: &str = "pqscope.algorithm";
+/// Name of a hardware security module; bounded.
+pub const HSM: &str = "pqscope.hsm";
+/// Whether a failure keeps somebody from going on: `true` or `false`.
+pub const BLOCKING: &str = "pqscope.blocking";
+/// Whether the wrapped key of the fall-back path was used: `true` or `false`.
+pub const WRAPPED: &str = "pqscope.wrapped";
+/// Certificate authority; bounded.
+pub const ISSUER: &str = "pqscope.issuer";
+/// Store whose size is told; bounded.
+pub const STORE: &str = "pqscope.store";
+/// Stage of a rollout; bounded.
+pub const STAGE: &str = "pqscope.stage";
+/// Source of randomness; bounded.
+pub const ENTROPY_SOURCE: &str = "pqscope.entropy.source";
+/// Link of a quantum key distribution; bounded.
+pub const QKD_LINK: &str = "pqscope.qkd.link";
+/// What a service is to the measurements: `tls-server`, `signer` and so on.
+pub const ROLE: &str = "pqscope.role";
+/// Name of an expected series.
+pub const COVERAGE_SERIES: &str = "pqscope.coverage.series";
+/// Name of an adapter that reads a file.
+pub const ADAPTER: &str = "pqscope.adapter";

@@ -279,4 +279,70 @@ pub mod engine {
     /// Notifications by result.
     pub const NOTIFICATIONS: Metric =
         metric("pqscope.notifications", "{notification}", Kind::Counter, "Notification attempts by result.");
+
+    /// Events that were told.
+    pub const EVENTS: Metric =
+        metric("pqscope.events", "{event}", Kind::Counter, "Events that senders told, by type and result.");
+    /// How long what an event tells took.
+    pub const EVENT_DURATION: Metric = metric(
+        "pqscope.event.duration",
+        "s",
+        Kind::Histogram,
+        "Durations of the operations that events tell of.",
+    );
+    /// Outcomes of planned rotations.
+    pub const ROTATION_OUTCOMES: Metric = metric(
+        "pqscope.rotation.outcomes",
+        "{rotation}",
+        Kind::Counter,
+        "Planned key rotations by outcome: done, failed or overdue; each counts once.",
+    );
+    /// Planned rotations by where they stand.
+    pub const ROTATIONS: Metric = metric(
+        "pqscope.rotations",
+        "{rotation}",
+        Kind::UpDownCounter,
+        "Planned key rotations that are remembered, by where they stand.",
+    );
+    /// Size of a store.
+    pub const STORAGE_SIZE: Metric =
+        metric("pqscope.storage.size", "By", Kind::Gauge, "Size of a store as last told.");
+    /// Health of a source of randomness.
+    pub const ENTROPY_HEALTHY: Metric = metric(
+        "pqscope.entropy.healthy",
+        "1",
+        Kind::Gauge,
+        "1 when the last health event of an entropy source told success, 0 when failure.",
+    );
+    /// Health of a link of a quantum key distribution.
+    pub const QKD_LINK_UP: Metric = metric(
+        "pqscope.qkd.link.up",
+        "1",
+        Kind::Gauge,
+        "1 when the last event of a QKD link told success, 0 when failure.",
+    );
+    /// Checks of expected series.
+    pub const COVERAGE_CHECKS: Metric = metric(
+        "pqscope.coverage.checks",
+        "{check}",
+        Kind::Counter,
+        "Checks, once a minute, whether an expected series was heard of lately.",
+    );
+    /// Events received.
+    pub const ENGINE_EVENTS: Metric =
+        metric("pqscope.engine.events", "{event}", Kind::Counter, "Events received, by what became of them.");
+    /// Fields of events that are not known.
+    pub const ENGINE_EVENT_FIELDS_IGNORED: Metric = metric(
+        "pqscope.engine.event.fields_ignored",
+        "{field}",
+        Kind::Counter,
+        "Data fields of events that are not known and were left out.",
+    );
+    /// Records that adapters read.
+    pub const ENGINE_ADAPTER_RECORDS: Metric = metric(
+        "pqscope.engine.adapter.records",
+        "{record}",
+        Kind::Counter,
+        "Records of files that adapters read, by what became of them.",
+    );
 }

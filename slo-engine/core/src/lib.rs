@@ -8,18 +8,24 @@
 //! | [`intake`] | OTLP points of one stream | [increments](intake::Increment), or the reason why a point does not count |
 //! | [`ledger`] | increments | counts per series and time bucket, sums over any window |
 //! | [`recorder`] | points | intake and ledger joined, with the list of records to save |
+//! | [`coverage`] | the services file, and what was heard of | what should be measured and is not |
+//! | [`adapter`] | lines of other programs' logs | events and handshakes that they report |
+//! | [`event`] | events that senders tell | counts, each event once; outcomes of planned rotations |
 //! | [`measure`], [`slices`], [`exclusion`] | an objective and the ledger | the events of each of its windows |
 //! | [`evaluation`], [`burn`], [`spike`] | an objective and its measurements | burn rates, budget left, the verdict of every alert condition |
 //! | [`alert`] | evaluations | transitions of one incident per objective |
 //! | [`notification`] | a transition | the body to send and its idempotency key |
 
+pub mod adapter;
 pub mod alert;
 mod bucket;
 pub mod burn;
+pub mod coverage;
 pub mod detection;
 pub mod diagnostic;
 pub mod distribution;
 pub mod evaluation;
+pub mod event;
 pub mod exclusion;
 pub mod intake;
 pub mod ledger;

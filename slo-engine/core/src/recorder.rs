@@ -140,6 +140,11 @@ impl Recorder {
         (made, dropped)
     }
 
+    /// When this state was first started.
+    pub const fn birth(&self) -> Timestamp {
+        self.birth
+    }
+
     /// Takes one point. On an error nothing has changed.
     ///
     /// # Errors
@@ -176,6 +181,20 @@ impl Recorder {
         Ok(taken)
     }
 
+    /// Adds what was counted elsewhere, an event for instance: an amount of one series at one time.
+    ///
+    /// # Errors
+    /// When it cannot be counted; nothing has changed then.
+    pub fn contribute(
+        &mut self,
+        series: &Series,
+        at: Timestamp,
+        amount: Measured,
+        now: Timestamp,
+    ) -> Result<(), Rejected> {
+        self.ledger.record(series, &[(at, amount)], now)
+    }
+
     fn note(&mut self, source: SourceId, metric: &str, time: Timestamp, now: Timestamp) {
         let old = self.sources.get(&source).copied();
         let new = old.map_or(SourceState { previous: None, latest: time }, |old| old.noted(time));
@@ -189,20 +208,6 @@ impl Recorder {
                 self.heard.insert(metric.to_owned(), now);
             }
         }
-    }
-
-    /// Counts something that did not come as a point of a stream.
-    ///
-    /// # Errors
-    /// As [`Ledger::record`].
-    pub fn contribute(
-        &mut self,
-        series: &Series,
-        at: Timestamp,
-        amount: Measured,
-        now: Timestamp,
-    ) -> Result<(), Rejected> {
-        self.ledger.record(series, &[(at, amount)], now)
     }
 
     /// The counts.

@@ -4,7 +4,7 @@ use crate::keeper::{ObjectiveView, View};
 use crate::notify::DeliveryFigures;
 use pqscope_slo_core::evaluation::ObjectiveState;
 use pqscope_slo_core::time::span_text;
-use pqscope_telemetry::attribute::{RECEIVER, RESULT, SERVICE, SLO_NAME, STATE, WINDOW};
+use pqscope_telemetry::attribute::{ADAPTER, RECEIVER, RESULT, SERVICE, SLO_NAME, STATE, WINDOW};
 use pqscope_telemetry::exposition::{metric_name, write_header, write_sample};
 use pqscope_telemetry::metric::{Metric, engine};
 
@@ -17,6 +17,7 @@ pub(super) fn exposition(view: &View, deliveries: &DeliveryFigures) -> String {
     let mut page = Page::default();
     write_objectives(&mut page, view);
     write_engine(&mut page, view, deliveries);
+    write_events(&mut page, view);
     page.text
 }
 
@@ -99,6 +100,26 @@ fn write_engine(page: &mut Page, view: &View, deliveries: &DeliveryFigures) {
     page.family(&engine::ENGINE_STORE_SIZE, |family| family.plain(&[], float(view.store.size_bytes)));
     let healthy = f64::from(u8::from(view.store.healthy));
     page.family(&engine::ENGINE_STORE_HEALTHY, |family| family.plain(&[], healthy));
+}
+
+fn write_events(page: &mut Page, view: &View) {
+    page.family(&engine::ENGINE_EVENTS, |family| {
+        for (result, count) in &view.events.results {
+            family.plain(&[(RESULT, result)], float(*count));
+        }
+    });
+    let ignored = float(view.events.ignored_fields);
+    page.family(&engine::ENGINE_EVENT_FIELDS_IGNORED, |family| family.plain(&[], ignored));
+    page.family(&engine::ENGINE_ADAPTER_RECORDS, |family| {
+        for ((adapter, result), count) in &view.events.records {
+            family.plain(&[(ADAPTER, adapter), (RESULT, result)], float(*count));
+        }
+    });
+    page.family(&engine::ROTATIONS, |family| {
+        for (state, count) in &view.events.rotations {
+            family.plain(&[(STATE, state.word())], float(*count));
+        }
+    });
 }
 
 const fn word(state: ObjectiveState) -> &'static str {

@@ -1,6 +1,7 @@
 //! What others ask the engine: its page, its figures, its state as JSON. Everything is answered from the latest view, so
 //! that answers stay quick while the disk is busy.
 
+mod coverage;
 mod dto;
 mod entries;
 mod health;
@@ -49,13 +50,14 @@ pub(crate) fn router(
         .route("/api/v1/exclusions/{id}/end", post(entries::end_exclusion))
         .route("/api/v1/detections", get(entries::detections))
         .route("/api/v1/incidents/missed", post(entries::missed))
+        .route("/api/v1/coverage", get(coverage))
         .route("/metrics", get(figures))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .fallback(|| async {
             (
                 StatusCode::NOT_FOUND,
-                "Not here. There is /, /api/v1/slos, /api/v1/alerts, /api/v1/exclusions, /api/v1/detections, /metrics, /healthz and /readyz.\n",
+                "Not here. There is /, /api/v1/slos, /api/v1/alerts, /api/v1/events, /api/v1/rotations, /api/v1/coverage, /api/v1/exclusions, /api/v1/detections, /metrics, /healthz and /readyz.\n",
             )
         })
         .with_state(Window { view, deliveries: Arc::new(deliveries), clock, orders })
@@ -89,6 +91,10 @@ async fn slos(State(window): State<Window>) -> impl IntoResponse {
 
 async fn alerts(State(window): State<Window>) -> impl IntoResponse {
     Json(dto::Alerts::new(&window.view(), &(window.deliveries)()))
+}
+
+async fn coverage(State(window): State<Window>) -> impl IntoResponse {
+    Json(coverage::CoverageDto::from(window.view().as_ref()))
 }
 
 async fn figures(State(window): State<Window>) -> impl IntoResponse {

@@ -41,7 +41,8 @@ pub(crate) struct Request<'a> {
 
 /// Runs objectives over recorded data and prints what would have happened.
 pub(crate) fn replay(request: &Request<'_>) -> anyhow::Result<()> {
-    let catalog = catalog::load(request.slo, request.services)?;
+    let services = request.services.map(catalog::load_services).transpose()?;
+    let catalog = catalog::load(request.slo, services.as_ref())?;
     let mut err = std::io::stderr().lock();
     for warning in &catalog.warnings {
         writeln!(err, "{warning}")?;

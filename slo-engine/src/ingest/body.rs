@@ -38,6 +38,11 @@ pub(super) enum BodyFault {
     /// Not one of the two types.
     #[error("the content type {0:?} is not taken; send application/x-protobuf or application/json")]
     ContentType(String),
+    /// Not a type that events come in.
+    #[error(
+        "the content type {0:?} is not taken; send application/cloudevents+json, application/cloudevents-batch+json, or application/json with ce- headers"
+    )]
+    EventType(String),
     /// Not gzip.
     #[error("the content encoding {0:?} is not taken; send gzip or none")]
     ContentEncoding(String),
@@ -56,7 +61,9 @@ impl BodyFault {
     /// Status of the answer.
     pub(super) const fn status(&self) -> StatusCode {
         match self {
-            Self::ContentType(_) | Self::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ContentType(_) | Self::EventType(_) | Self::ContentEncoding(_) => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,

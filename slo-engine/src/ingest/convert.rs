@@ -245,7 +245,7 @@ fn text_pair(pair: &KeyValue) -> (String, String) {
 }
 
 /// A value as text: texts as they are, everything else as JSON writes it.
-fn text_of(value: &AnyValue) -> String {
+pub(super) fn text_of(value: &AnyValue) -> String {
     match &value.value {
         Some(any_value::Value::StringValue(text)) => text.clone(),
         None => String::new(),
@@ -253,7 +253,8 @@ fn text_of(value: &AnyValue) -> String {
     }
 }
 
-fn json_of(value: &AnyValue) -> serde_json::Value {
+/// A value as JSON.
+pub(super) fn json_of(value: &AnyValue) -> serde_json::Value {
     use serde_json::Value as Json;
     match &value.value {
         None => Json::Null,

@@ -24,7 +24,7 @@ pub(crate) fn router(door: Door) -> Router {
 async fn explain() -> impl IntoResponse {
     (
         StatusCode::NOT_FOUND,
-        "This listener takes OTLP metrics: POST /v1/metrics. Traces and logs are not taken.\n",
+        "This listener takes OTLP metrics and logs: POST /v1/metrics, POST /v1/logs. Traces are not taken.\n",
     )
 }
 
@@ -39,12 +39,16 @@ async fn take_metrics(State(door): State<Door>, request: Request) -> Response {
         Ok(Err(unavailable)) => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             let body = body::encode_status(encoding, status, unavailable.to_string());
-            let mut response = respond(encoding, status, body);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
-            response
+            retry_later(respond(encoding, status, body))
         }
         Err(fault) => refuse(encoding, &fault),
     }
+}
+
+/// Tells the sender when to try again.
+pub(super) fn retry_later(mut response: Response) -> Response {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    response
 }
 
 type Answer = Result<Option<(i64, String)>, Unavailable>;
@@ -66,7 +70,8 @@ async fn read_and_submit(
     Ok(door.submit(export).await.map(|receipt| receipt.partial_success()))
 }
 
-async fn read(headers: &HeaderMap, content: Body, limit: usize) -> Result<Vec<u8>, BodyFault> {
+/// The body, up to `limit` bytes of it.
+pub(super) async fn read(headers: &HeaderMap, content: Body, limit: usize) -> Result<Vec<u8>, BodyFault> {
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
@@ -102,11 +107,11 @@ fn unpack(
     Ok(export)
 }
 
-fn refuse(encoding: Encoding, fault: &BodyFault) -> Response {
+pub(super) fn refuse(encoding: Encoding, fault: &BodyFault) -> Response {
     let status = fault.status();
     respond(encoding, status, body::encode_status(encoding, status, fault.to_string()))
 }
 
-fn respond(encoding: Encoding, status: StatusCode, body: Vec<u8>) -> Response {
+pub(super) fn respond(encoding: Encoding, status: StatusCode, body: Vec<u8>) -> Response {
     (status, [(header::CONTENT_TYPE, encoding.content_type())], body).into_response()
 }

@@ -6,6 +6,7 @@
 mod audit;
 mod body;
 mod convert;
+pub(crate) mod events;
 pub(crate) mod grpc;
 pub(crate) mod http;
 

@@ -67,6 +67,11 @@ impl Keeper {
         let changes = self.recorder.take_changes();
         let mut batch = Batch::default();
         changes.iter().for_each(|change| batch.record(change));
-        self.store.commit(batch, Urgency::Repeatable).inspect_err(|_| self.recorder.return_changes(changes))
+        // In the same commit: an event whose count is on disk without its identity would count again.
+        let events = self.events.add_changes(&mut batch);
+        self.store.commit(batch, Urgency::Repeatable).inspect_err(|_| {
+            self.recorder.return_changes(changes);
+            self.events.return_changes(events);
+        })
     }
 }

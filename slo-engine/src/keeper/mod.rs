@@ -5,19 +5,26 @@
 //! stay quick however busy the disk is. What arrives while one commit is on its way to the disk shares the next one.
 
 mod counts;
+mod coverage;
 mod detections;
+mod events;
 mod incidents;
 mod orders;
 mod slices;
 mod view;
 
+pub(crate) use events::EventFigures;
 pub(crate) use orders::{Order, OrderFault};
 pub(crate) use view::{Notice, ObjectiveView, View};
 
+use crate::adapters::Offset;
 use crate::clock::Clock;
 use crate::ingest::Submission;
+use crate::ingest::events::EventRequest;
 use crate::notify::{OutboxRow, Settlement};
 use crate::store::{Batch, Finding, Store, StoreError, Table, Urgency};
+use coverage::Coverage;
+use events::Events;
 use incidents::Incidents;
 use pqscope_slo_core::exclusion::Exclusion;
 use pqscope_slo_core::ledger::Limits;
@@ -25,6 +32,7 @@ use pqscope_slo_core::objective::Objective;
 use pqscope_slo_core::openslo::Catalog;
 use pqscope_slo_core::recorder::Recorder;
 use pqscope_slo_core::selection::Selections;
+use pqscope_slo_core::services::Services;
 use pqscope_slo_core::slices::SliceBook;
 use pqscope_slo_core::time::Timestamp;
 use std::collections::BTreeMap;
@@ -43,6 +51,8 @@ const NOTICE: &[u8] = b"notice/";
 pub(crate) struct Duties {
     /// Objectives to evaluate.
     pub(crate) catalog: Catalog,
+    /// Services of the services file.
+    pub(crate) services: Services,
     /// Names of the receivers to write notifications for.
     pub(crate) receivers: Vec<String>,
     /// How often to evaluate.
@@ -56,6 +66,8 @@ pub(crate) struct Duties {
 pub(crate) struct Channels {
     /// Exports to count.
     pub(crate) submissions: mpsc::Receiver<Submission>,
+    /// Events to count, and questions about them.
+    pub(crate) events: mpsc::Receiver<EventRequest>,
     /// Notifications that came to an end.
     pub(crate) settlements: mpsc::UnboundedReceiver<Settlement>,
     /// What people enter.
@@ -69,6 +81,8 @@ pub(crate) struct Keeper {
     store: Store,
     clock: Clock,
     recorder: Recorder,
+    events: Events,
+    coverage: Coverage,
     incidents: Incidents,
     objectives: Vec<Arc<Objective>>,
     selections: Selections,
@@ -100,10 +114,12 @@ impl Keeper {
         let (records, unreadable) = store.load_counts()?;
         let (mut recorder, orphans) = Recorder::restore(records, duties.limits, now);
         recorder.ledger_mut().keep_attributes(duties.catalog.attributes());
+        let names = duties.services.services.iter().map(|service| service.name.clone());
+        let (events, unreadable_events) = Events::load(&store, names, now)?;
         let mut notices = load_notices(&mut store, findings, now)?;
-        if unreadable + orphans > 0 {
-            let text =
-                format!("{} records of the state could not be read and were left out", unreadable + orphans);
+        let left_out = unreadable + orphans + unreadable_events;
+        if left_out > 0 {
+            let text = format!("{left_out} records of the state could not be read and were left out");
             tracing::warn!("{text}");
             notices.push(Notice { at: now, text, rolled_back: false });
         }
@@ -113,10 +129,13 @@ impl Keeper {
         let books = slices::load(&store, &objectives)?;
         let exclusions = store.load::<Exclusion>(Table::Exclusion)?.records;
         let (view, watcher) = watch::channel(Arc::new(View::empty(now)));
+        let coverage = Coverage::new(&duties.services);
         let mut keeper = Self {
             store,
             clock,
             recorder,
+            events,
+            coverage,
             incidents,
             objectives,
             selections: Selections::default(),
@@ -139,6 +158,11 @@ impl Keeper {
         Ok((keeper, watcher))
     }
 
+    /// How far adapters have read.
+    pub(crate) fn adapter_offsets(&self) -> BTreeMap<String, Offset> {
+        self.events.offsets().clone()
+    }
+
     /// Works until told to stop, then writes what is left. Blocks on the disk: belongs on a thread of its own.
     pub(crate) async fn run(mut self, mut channels: Channels) {
         let mut ticks = tokio::time::interval(self.duties.evaluation_interval);
@@ -156,10 +180,21 @@ impl Keeper {
                 _ = ticks.tick() => self.evaluate(),
                 Some(submission) = channels.submissions.recv() => {
                     self.take_group(submission, &mut channels.submissions);
+                    // Events have their turn however many exports wait.
+                    if let Ok(request) = channels.events.try_recv() {
+                        self.take_events(request, &mut channels.events);
+                    }
+                }
+                Some(request) = channels.events.recv() => {
+                    self.take_events(request, &mut channels.events);
                 }
             }
         }
         channels.submissions.close();
+        channels.events.close();
+        while let Ok(request) = channels.events.try_recv() {
+            self.take_events(request, &mut channels.events);
+        }
         while let Ok(submission) = channels.submissions.try_recv() {
             self.take_group(submission, &mut channels.submissions);
         }
@@ -175,7 +210,9 @@ impl Keeper {
             self.recorder.expire(now);
             self.expired_at = now;
         }
-        if self.recorder.unsaved() > 0
+        self.tick_events(now);
+        self.check_coverage(now);
+        if self.recorder.unsaved() + self.events.unsaved() > 0
             && let Err(error) = self.save_counts()
         {
             tracing::warn!("counts wait to be saved: {error}");

@@ -1,10 +1,11 @@
 //! What others may see of the keeper: a copy, renewed at every evaluation.
 
-use super::Keeper;
+use super::{EventFigures, Keeper};
 use crate::notify::OutboxRow;
 use crate::store::StoreFigures;
 use pqscope_slo_core::alert::{AlertState, Transition};
 use pqscope_slo_core::burn::Tally;
+use pqscope_slo_core::coverage::Check;
 use pqscope_slo_core::detection::Detection;
 use pqscope_slo_core::evaluation::{ChartPoint, Evaluation, chart, tally};
 use pqscope_slo_core::exclusion::Exclusion;
@@ -126,6 +127,10 @@ pub(crate) struct View {
     pub(crate) receivers: Vec<String>,
     /// Points received by what became of them.
     pub(crate) points: BTreeMap<&'static str, u64>,
+    /// The latest checks of coverage.
+    pub(crate) coverage: Arc<Vec<Check>>,
+    /// About events.
+    pub(crate) events: EventFigures,
     /// Series counted.
     pub(crate) series: usize,
     /// Streams remembered.
@@ -154,6 +159,8 @@ impl View {
             outbox: BTreeMap::new(),
             receivers: Vec::new(),
             points: BTreeMap::new(),
+            coverage: Arc::default(),
+            events: EventFigures::default(),
             series: 0,
             streams: 0,
             store: StoreFigures::default(),
@@ -191,6 +198,8 @@ impl Keeper {
             outbox,
             receivers: self.duties.receivers.clone(),
             points: self.points.clone(),
+            coverage: Arc::clone(&self.coverage.latest),
+            events: self.events.figures(at),
             series: self.recorder.ledger().len(),
             streams: self.recorder.streams(),
             store: self.store.figures(),

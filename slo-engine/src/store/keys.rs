@@ -25,6 +25,16 @@ pub(crate) enum Table {
     Exclusion,
     /// How an incident came to be known.
     Detection,
+    /// An event that was told, by its time.
+    Event,
+    /// The identity of an event that was counted.
+    EventId,
+    /// A planned rotation.
+    Rotation,
+    /// How far an adapter has read its file.
+    AdapterOffset,
+    /// A value of an event's attribute that has a place among the bounded ones.
+    EventLabel,
 }
 
 impl Table {
@@ -42,6 +52,11 @@ impl Table {
             Self::Slices => 0x40,
             Self::Exclusion => 0x41,
             Self::Detection => 0x42,
+            Self::Event => 0x30,
+            Self::EventId => 0x31,
+            Self::Rotation => 0x32,
+            Self::AdapterOffset => 0x33,
+            Self::EventLabel => 0x34,
         }
     }
 

@@ -14,6 +14,7 @@ mod ballast;
 mod counts;
 mod database;
 mod error;
+mod events;
 mod keys;
 mod lock;
 mod mark;

@@ -7,14 +7,19 @@
     reason = "a test stops at whatever it does not expect, and says what it skips"
 )]
 
+mod adapters;
 mod commands;
+mod coverage;
 mod crash;
 mod delivery;
 mod disk;
 mod entries;
+mod events;
 mod ingest;
+mod openbao;
 mod otlp;
 mod process;
 mod receiver;
 mod refusals;
 mod restart;
+mod softhsm;

@@ -1,0 +1,75 @@
+//! Once a minute: is everything measured that should be? Each check counts, and the gaps are shown by name.
+
+use super::Keeper;
+use pqscope_slo_core::coverage::{self, Check, Expectation, Watch};
+use pqscope_slo_core::intake::Measured;
+use pqscope_slo_core::ledger::Window;
+use pqscope_slo_core::recorder::Recorder;
+use pqscope_slo_core::series::{Selector, SeriesId};
+use pqscope_slo_core::services::Services;
+use pqscope_slo_core::time::Timestamp;
+use pqscope_telemetry::attribute;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often coverage is checked.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// An endpoint with handshakes within this time is on the wire.
+const SEEN: Duration = Duration::from_secs(3_600);
+
+/// What is expected, and how that stands.
+pub(super) struct Coverage {
+    expectations: Vec<Expectation>,
+    checked: Option<Timestamp>,
+    pub(super) latest: Arc<Vec<Check>>,
+}
+
+impl Coverage {
+    pub(super) fn new(services: &Services) -> Self {
+        Self { expectations: coverage::expectations(services), checked: None, latest: Arc::new(Vec::new()) }
+    }
+}
+
+impl Keeper {
+    /// Checks when it is time to. A minute that we missed is not made up for: nobody looked then.
+    pub(super) fn check_coverage(&mut self, now: Timestamp) {
+        let due = self.coverage.checked.is_none_or(|last| now.since(last) >= INTERVAL || now < last);
+        if !due {
+            return;
+        }
+        self.coverage.checked = Some(now);
+        let recorder = &self.recorder;
+        let watch = Watch { birth: recorder.birth(), started: self.started, now };
+        let services = &self.duties.services;
+        let seen = endpoints(recorder, now);
+        let heard = |selector: &Selector, span: Duration| is_heard(recorder, selector, span, now);
+        let checks = coverage::check(&self.coverage.expectations, services, &seen, watch, heard);
+        for check in &checks {
+            if let Err(why) = self.recorder.contribute(&check.series(), now, Measured::Count(1), now) {
+                tracing::warn!("a check of coverage is not counted: {why}");
+            }
+        }
+        self.coverage.latest = Arc::new(checks);
+    }
+}
+
+/// Whether a series that the selector picks was heard of within the span. One that exports the same count again and
+/// again adds nothing to the ledger, and yet its sender was heard of.
+fn is_heard(recorder: &Recorder, selector: &Selector, span: Duration, now: Timestamp) -> bool {
+    let told = recorder.last_heard(&selector.metric).is_some_and(|heard| now.since(heard) <= span);
+    recorder.ledger().select(selector).any(|id| told || has_amount(recorder, id, span, now))
+}
+
+fn has_amount(recorder: &Recorder, id: SeriesId, span: Duration, now: Timestamp) -> bool {
+    let sum = recorder.ledger().sum(id, Window::ending(now, span), now);
+    sum.is_some_and(|sum| sum.total() > 0 || matches!(sum, Measured::Level(_)))
+}
+
+/// Names of the endpoints with handshakes lately.
+fn endpoints(recorder: &Recorder, now: Timestamp) -> BTreeSet<String> {
+    let endpoints = coverage::endpoints();
+    let ids = recorder.ledger().select(&endpoints).filter(|id| has_amount(recorder, *id, SEEN, now));
+    let series = ids.filter_map(|id| recorder.ledger().series(id));
+    series.map(|series| series.attribute(attribute::SERVICE).to_owned()).collect()
+}
