@@ -53,6 +53,8 @@ pub(crate) enum Command {
     /// Check objective files and say what is wrong, by line.
     #[command(after_long_help = EXIT_STATUS)]
     Validate(Validate),
+    /// Print the JSON Schema of objective files, for editors.
+    Schema,
     /// Show the objectives of a running engine, those in trouble first.
     #[command(after_long_help = STATUS_HELP)]
     Status(Status),

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Serve(options) => serve(*options),
         Command::Validate(options) => validate(&options),
+        Command::Schema => schema(),
         Command::Status(options) => return status(&options),
         Command::Explain(options) => with_client(|| commands::explain(&options.url, &options.name)),
         Command::Replay(options) => replay(&options),
@@ -39,6 +40,12 @@ fn failure(error: &anyhow::Error) -> ExitCode {
     // Nobody is left to tell when standard error is closed.
     let _ = writeln!(std::io::stderr(), "pqscope-slo: {}", explain(error));
     ExitCode::FAILURE
+}
+
+fn schema() -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(&pqscope_slo_core::openslo::schema())?;
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(())
 }
 
 /// Exit status of `status` while an alert fires.

@@ -10,7 +10,7 @@ use crate::yaml::{Fields, Findings, Located, Node, Place};
 /// Annotations under this prefix are ours; all others are somebody else's and left alone.
 const PREFIX: &str = "pqscope.dev/";
 /// Kinds of OpenSLO v1.
-const KINDS: [&str; 7] =
+pub(super) const KINDS: [&str; 7] =
     ["Service", "SLI", "SLO", "DataSource", "AlertPolicy", "AlertCondition", "AlertNotificationTarget"];
 
 /// An object with the parts that all kinds have.
@@ -116,9 +116,9 @@ fn article(kind: &str) -> &'static str {
     if kind.starts_with(['A', 'S']) && kind != "Service" { "an" } else { "a" }
 }
 
-type Metadata = (Located<String>, Option<String>, Vec<(Located<String>, Located<String>)>);
+pub(super) type Metadata = (Located<String>, Option<String>, Vec<(Located<String>, Located<String>)>);
 
-fn read_metadata(node: &Node, findings: &mut Findings) -> Option<Metadata> {
+pub(super) fn read_metadata(node: &Node, findings: &mut Findings) -> Option<Metadata> {
     let mut fields = findings.fields(node, "`metadata`")?;
     let name = fields.required("name", findings, "lower case letters, digits, `-` and `.`");
     let name = name.and_then(|node| read_name(node, "`metadata.name`", findings));

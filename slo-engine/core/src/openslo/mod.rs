@@ -28,11 +28,14 @@ mod document;
 mod extension;
 mod indicator;
 mod resolve;
+mod schema;
 mod settings;
 mod shape;
 mod slo;
 mod source;
 mod span;
+
+pub use schema::schema;
 
 use crate::diagnostic::Diagnostic;
 use crate::evaluation::CAUSE_ATTRIBUTES;

@@ -1,7 +1,7 @@
 //! The spec of an SLO as it is written, references not yet followed.
 
 use super::alerting::{RawPolicy, Use, read_use};
-use super::document::{Body, read_name};
+use super::document::{Body, read_metadata, read_name};
 use super::extension::{self, RawAlerting, RawBaseline, RawGrowth, RawZeroTolerance};
 use super::indicator::{self, RawIndicator};
 use super::span;
@@ -106,7 +106,9 @@ fn read_indicator(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<Us
             let mut fields = findings.fields(inline, "`indicator`")?;
             fields.optional("apiVersion");
             fields.optional("kind");
-            fields.optional("metadata");
+            if let Some(metadata) = fields.optional("metadata") {
+                read_metadata(metadata, findings);
+            }
             let spec = fields.required("spec", findings, "spec: {ratioMetric: {...}}");
             fields.finish(findings);
             Some(Use::Inline(spec.and_then(|spec| indicator::read(spec, findings))))
