@@ -322,18 +322,21 @@ pub mod engine {
         "Checks, once a minute, whether an expected series was heard of lately.",
     );
     /// Events received.
-    pub const ENGINE_EVENTS: Metric = metric(
-        "pqscope.engine.events",
-        "{event}",
-        Kind::Counter,
-        "Events received, by what became of them.",
-    );
+    pub const ENGINE_EVENTS: Metric =
+        metric("pqscope.engine.events", "{event}", Kind::Counter, "Events received, by what became of them.");
     /// Fields of events that are not known.
     pub const ENGINE_EVENT_FIELDS_IGNORED: Metric = metric(
         "pqscope.engine.event.fields_ignored",
         "{field}",
         Kind::Counter,
         "Data fields of events that are not known and were left out.",
+    );
+    /// Amounts that could not be counted.
+    pub const ENGINE_EVENT_UNCOUNTED: Metric = metric(
+        "pqscope.engine.event.uncounted",
+        "{amount}",
+        Kind::Counter,
+        "Durations, sizes and outcomes that the counts refused although their event was taken.",
     );
     /// Records that adapters read.
     pub const ENGINE_ADAPTER_RECORDS: Metric = metric(

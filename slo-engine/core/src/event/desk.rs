@@ -194,7 +194,9 @@ impl Desk {
         // An end so long ago that nothing is kept of that time counts at the beginning of what is kept.
         let at = settlement.at.max(now.before(LONGEST_WINDOW)).min(now);
         if sink(&series, at, Measured::Count(1)).is_err() {
+            // An outcome must not get lost: it is settled again at the next tick.
             self.uncounted += 1;
+            self.rotations.reopen(&rotation.id);
         }
     }
 
