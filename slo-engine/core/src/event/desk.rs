@@ -5,8 +5,8 @@
 //! retry is then a repeat, and the changes are saved with the next commit. After a crash memory is what was saved.
 //!
 //! Bounds, and what they cost when full: [`MOST_IDS`] identities (about 100 bytes each in memory),
-//! [`MOST_EVENTS`](super::history::MOST_EVENTS) events (about 500 bytes),
-//! [`MOST_ROTATIONS`](super::rotation::MOST_ROTATIONS) rotations (about 100 bytes for each service).
+//! [`MOST_EVENTS`] events (about 500 bytes),
+//! [`MOST_ROTATIONS`] rotations (about 100 bytes for each service).
 
 use super::contribution::contributions;
 use super::history::{History, MOST_BULK_EVENTS, MOST_EVENTS, Place};
