@@ -162,3 +162,58 @@ fn a_folder_or_a_pipe_is_refused() {
     let mut tail = Tail::new(folder.path().to_owned(), None);
     assert!(tail.read().unwrap_err().to_string().contains("plain file"));
 }
+
+/// Whatever the order of writing, renaming, reading, repeating and restarting: every line once, and in its order.
+#[test]
+fn no_order_of_events_loses_or_doubles_a_line() {
+    for seed in 0..200 {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let log = Log::new();
+        let mut tail = log.tail();
+        let (mut written, mut found) = (Vec::new(), Vec::new());
+        let mut rotations = 0;
+        let mut unread = false;
+        for _ in 0..60 {
+            match chance.u8(0..10) {
+                0..4 => {
+                    let line = format!("line {} {}", written.len(), "x".repeat(chance.usize(0..400)));
+                    let (begin, end) = line.split_at(chance.usize(0..line.len()));
+                    log.append(begin);
+                    if chance.bool() {
+                        // Looked at while the line is being written.
+                        found.extend(read_once(&mut tail, chance.bool()));
+                    }
+                    log.append(format!("{end}\n"));
+                    written.push(line);
+                }
+                // Once between two readings to the end: what lies between two generations is not looked for.
+                4 if !unread && tail.offset.is_some() => {
+                    rotations += 1;
+                    std::fs::rename(log.path(), log.folder.path().join(format!("log.{rotations}"))).unwrap();
+                    log.append("");
+                    unread = true;
+                }
+                5 => {
+                    found.extend(drain(&mut tail));
+                    unread = false;
+                }
+                6 => tail = Tail::new(log.path(), tail.offset.clone()),
+                7 => found.extend(read_once(&mut tail, false)),
+                _ => found.extend(read_once(&mut tail, true)),
+            }
+        }
+        found.extend(drain(&mut tail));
+        assert_eq!(found, written, "seed {seed}");
+    }
+}
+
+/// One look; its lines count only when they are dealt with.
+fn read_once(tail: &mut Tail, dealt_with: bool) -> Vec<String> {
+    let Some(lines) = tail.read().unwrap().filter(|_| dealt_with) else { return Vec::new() };
+    tail.advance(lines.then);
+    let text = |line| match line {
+        Line::Text(text, _) => text,
+        other => panic!("{other:?}"),
+    };
+    lines.lines.into_iter().map(text).collect()
+}
