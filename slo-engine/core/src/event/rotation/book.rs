@@ -100,6 +100,15 @@ impl Rotations {
         Some((rotation.clone(), settlement))
     }
 
+    /// Takes back an end that could not be counted.
+    pub(crate) fn reopen(&mut self, id: &str) {
+        if let Some(rotation) = self.all.get_mut(id) {
+            rotation.settled = None;
+            self.open.insert(id.to_owned());
+            self.dirty.insert(id.to_owned());
+        }
+    }
+
     /// Lets the one go that was settled longest ago when all places are taken.
     fn make_room(&mut self) {
         if self.all.len() < self.most {

@@ -81,6 +81,13 @@ fn a_success_after_the_due_time_does_not_count_even_when_it_is_known_in_time() {
     assert_eq!(settled(&events, DUE + 300), [(RotationOutcome::Overdue, DUE)]);
     let in_time = [plan(1_000, &["a"], Some(DUE)), report(DUE, "a", Outcome::Success)];
     assert_eq!(settled(&in_time, DUE + 299), [(RotationOutcome::Done, DUE)], "it was only long under way");
+    // The later report comes first: the earlier one still counts.
+    let crossed = [
+        plan(1_000, &["a"], Some(DUE)),
+        report(DUE + 20, "a", Outcome::Success),
+        report(1_900, "a", Outcome::Success),
+    ];
+    assert_eq!(settled(&crossed, DUE + 100), [(RotationOutcome::Done, 1_900)]);
 }
 
 #[test]
