@@ -96,6 +96,7 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
         catalog,
         services: services.unwrap_or_default(),
         evaluation_interval: options.evaluation_interval,
+        rotation_grace: options.rotation_grace,
         limits: Limits::default(),
     };
     let (order_sender, orders) = mpsc::channel(WAITING_ORDERS);

@@ -102,6 +102,9 @@ pub(crate) struct Serve {
     /// How often objectives are evaluated.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_interval)]
     pub(crate) evaluation_interval: Duration,
+    /// How long reports about a key rotation are waited for after it was due, before it is failed or overdue.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_grace)]
+    pub(crate) rotation_grace: Duration,
     /// Largest OTLP request that is taken, before and after decompression.
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
     pub(crate) max_request: usize,
@@ -173,6 +176,22 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     match milliseconds {
         Some(milliseconds @ 100..=60_000) => Ok(Duration::from_millis(milliseconds)),
         _ => Err("choose between 100ms and 1m".to_owned()),
+    }
+}
+
+/// Reads a time from nothing to an hour, such as `0s`, `30s` or `5m`.
+fn parse_grace(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: Option<u64> = number.parse().ok();
+    let seconds = match unit {
+        "s" => number,
+        "m" => number.and_then(|number| number.checked_mul(60)),
+        _ => None,
+    };
+    match seconds {
+        Some(seconds @ 0..=3_600) => Ok(Duration::from_secs(seconds)),
+        _ => Err("write a number with s or m, from 0s to 60m, such as 5m".to_owned()),
     }
 }
 

@@ -7,6 +7,7 @@
 //! however long that lasts: silence is no recovery. Time in which nobody evaluated is not known to have been active or
 //! clear: spans do not count across it.
 
+use crate::distribution::to_count;
 use crate::evaluation::{Evaluation, Verdict};
 use crate::objective::{Goal, NoDataPolicy, Objective, Severity};
 use crate::time::Timestamp;
@@ -73,6 +74,12 @@ pub struct TierState {
     pub clear_since: Option<Timestamp>,
     /// Whether it fires.
     pub firing: bool,
+    /// Of zero tolerance: bad events of the SLO window when it was last looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bad_seen: Option<u64>,
+    /// Of zero tolerance: when a bad event became known that was older than the time that one is held for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<Timestamp>,
     /// Of a spike: the groups that it was seen in.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub groups: BTreeSet<BTreeMap<String, String>>,
@@ -232,10 +239,16 @@ fn conditions(objective: &Objective, state: &AlertState, evaluation: &Evaluation
             verdict: reading.verdict,
         })
         .collect();
-    if let (Goal::ZeroTolerance { severity, .. }, Some(breach)) = (objective.goal, evaluation.breach) {
+    if let (Goal::ZeroTolerance { severity, hold }, Some(breach)) = (objective.goal, evaluation.breach) {
         // The time that a breach keeps the incident open is part of the window that was looked at.
         let (pending_for, clear_for) = (Duration::ZERO, Duration::ZERO);
-        let verdict = breach.verdict;
+        let before = state.tiers.get(BREACH);
+        let told_late = before.is_some_and(|tier| tier.learnt(evaluation))
+            || before.and_then(|tier| tier.late).is_some_and(|late| evaluation.at.since(late) < hold);
+        let verdict = match breach.verdict {
+            Verdict::Clear if told_late => Verdict::Active,
+            verdict => verdict,
+        };
         conditions.push(Condition { name: BREACH.to_owned(), severity, pending_for, clear_for, verdict });
     }
     if let Some(rule) = &objective.alert.spike {
@@ -310,7 +323,13 @@ pub fn advance(
             tier.active_since = None;
             tier.clear_since = None;
         }
+        let learnt = condition.name == BREACH && tier.learnt(evaluation);
+        let late = if learnt { Some(now) } else { tier.late };
         let mut tier = tier.advanced(&condition, now);
+        if condition.name == BREACH && evaluation.fault.is_none() {
+            tier.bad_seen = Some(to_count(evaluation.budget.tally.bad.round()));
+            tier.late = late.filter(|_| tier.firing);
+        }
         if condition.name == SPIKE && (tier.firing || tier.active_since.is_some()) {
             let groups = evaluation.spikes.iter().filter(|reading| reading.spike);
             tier.groups.extend(groups.map(|reading| reading.group.labels.clone()));
@@ -335,6 +354,12 @@ pub fn advance(
 }
 
 impl TierState {
+    /// Whether there are more bad events than before: one may be told so late that it is not among the last ones.
+    fn learnt(&self, evaluation: &Evaluation) -> bool {
+        let bad = to_count(evaluation.budget.tally.bad.round());
+        evaluation.fault.is_none() && self.bad_seen.is_some_and(|seen| bad > seen)
+    }
+
     fn advanced(self, condition: &Condition, now: Timestamp) -> Self {
         match condition.verdict {
             Verdict::Active => {

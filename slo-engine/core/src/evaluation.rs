@@ -326,6 +326,9 @@ fn judge_silence(
     windows: &[WindowReading],
 ) -> Option<Verdict> {
     let NoDataPolicy::Alert { .. } = objective.alert.no_data else { return None };
+    if measured.excused {
+        return Some(Verdict::InsufficientData);
+    }
     // The alert's own pending time is the time of silence; what is asked here is only whether there is data now.
     let shortest = windows.first().is_some_and(|reading| !reading.tally.is_empty());
     Some(if measured.fault.is_none() && shortest { Verdict::Clear } else { Verdict::Active })

@@ -81,6 +81,8 @@ pub struct Measurements {
     pub since: Timestamp,
     /// Events of the SLO window that were left out by exclusions.
     pub excluded: Tally,
+    /// Whether the last minutes are excluded, so that neither a spike nor silence means anything.
+    pub excused: bool,
     /// Groups for the spike detector.
     pub groups: Vec<Group>,
     /// Whether a sender folded events into an overflow series.
@@ -144,13 +146,16 @@ pub fn measure(
     let mut baselines = Vec::new();
     let spent = gauge.counted(span, &mut baselines);
     baselines.truncate(MOST_BASELINES);
-    let groups = objective.alert.spike.as_ref().map(|rule| picked.groups(rule, ledger, now));
+    let excused = gauge.is_excused();
+    let spike = objective.alert.spike.as_ref().filter(|_| !excused);
+    let groups = spike.map(|rule| picked.groups(rule, ledger, now));
     Measurements {
         at: now,
         windows,
         spent,
         since: picked.began(ledger, now).unwrap_or(now).max(Timestamp::from_seconds(span.from)),
         excluded: gauge.left_out(span),
+        excused,
         groups: groups.unwrap_or_default(),
         folded: ledger.has_overflow(&indicator.total().metric, span, now),
         baselines,
@@ -252,6 +257,15 @@ impl Gauge<'_> {
             }
             _ => parts.map(|part| self.picked.tally(self.ledger, part, self.now, &mut Vec::new())).sum(),
         }
+    }
+
+    /// Whether an exclusion touches the windows that sudden trouble is seen in.
+    fn is_excused(&self) -> bool {
+        let Objective { name, service, alert, .. } = self.objective;
+        let spike = alert.spike.as_ref().map(|rule| rule.short);
+        let shortest = lengths(self.objective).first().copied();
+        let length = spike.into_iter().chain(shortest).max().unwrap_or(FORECAST_WINDOW);
+        !excluded_parts(self.aside.exclusions, name, service, Window::ending(self.now, length)).is_empty()
     }
 
     /// What the gauge grew by in a span, against what is allowed. With less history than the span, since the first

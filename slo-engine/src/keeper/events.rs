@@ -13,6 +13,7 @@ use pqscope_slo_core::intake::{FUTURE_TOLERANCE, Measured};
 use pqscope_slo_core::time::Timestamp;
 use pqscope_telemetry::attribute;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// A commit takes no further request once it answers this many.
@@ -67,9 +68,11 @@ impl Events {
     pub(super) fn load(
         store: &Store,
         services: impl IntoIterator<Item = String>,
+        rotation_grace: Duration,
         now: Timestamp,
     ) -> Result<(Self, usize), StoreError> {
         let mut desk = Desk::new(now, services);
+        desk.wait_for_rotations(rotation_grace);
         let (records, unreadable) = store.load_desk()?;
         records.into_iter().for_each(|record| desk.restore(record));
         // Every word exists from zero, so that its first increase shows.

@@ -57,6 +57,8 @@ pub(crate) struct Duties {
     pub(crate) receivers: Vec<String>,
     /// How often to evaluate.
     pub(crate) evaluation_interval: Duration,
+    /// How long reports about a rotation are waited for after it was due.
+    pub(crate) rotation_grace: Duration,
     /// Bounds on what is counted.
     pub(crate) limits: Limits,
 }
@@ -115,7 +117,7 @@ impl Keeper {
         let (mut recorder, orphans) = Recorder::restore(records, duties.limits, now);
         recorder.ledger_mut().keep_attributes(duties.catalog.attributes());
         let names = duties.services.services.iter().map(|service| service.name.clone());
-        let (events, unreadable_events) = Events::load(&store, names, now)?;
+        let (events, unreadable_events) = Events::load(&store, names, duties.rotation_grace, now)?;
         let mut notices = load_notices(&mut store, findings, now)?;
         let left_out = unreadable + orphans + unreadable_events;
         if left_out > 0 {

@@ -22,6 +22,7 @@ use crate::series::Series;
 use crate::time::{Timestamp, span_text};
 use pqscope_telemetry::attribute;
 use pqscope_telemetry::metric::engine;
+use std::time::Duration;
 
 /// Identities that are remembered; beyond it the oldest go, and with them the right to be as old.
 pub const MOST_IDS: usize = 250_000;
@@ -121,6 +122,11 @@ impl Desk {
             history: History::new(MOST_EVENTS, MOST_BULK_EVENTS),
             uncounted: 0,
         }
+    }
+
+    /// Waits so long after the due time of a rotation for reports that are under way.
+    pub const fn wait_for_rotations(&mut self, grace: Duration) {
+        self.rotations.wait_for(grace);
     }
 
     /// Puts back a saved record.

@@ -396,7 +396,10 @@ fn alert_rule(
     };
     let mut tiers = match (goal, own) {
         (Goal::ZeroTolerance { .. }, own) => {
-            if own.is_some() {
+            if own.is_some_and(<[_]>::is_empty) {
+                let help = "remove `pqscope.alerting: off`, or ask for a target below 1";
+                findings.error(&objective.goal.place, "zero tolerance that tells nobody means nothing", help);
+            } else if own.is_some() {
                 let help =
                     "remove the window pairs; `severity` and `hold` of `pqscope.zeroTolerance` say it all";
                 findings.error(&objective.goal.place, "zero tolerance has no burn rate to alert on", help);

@@ -1,9 +1,10 @@
 //! All rotations that are remembered, within bounds, and which of them changed.
 
-use super::{Rotation, Settlement, State};
+use super::{ARRIVAL_GRACE, Rotation, Settlement, State};
 use crate::event::{Event, EventKind, MOST_SERVICES, Refusal, RefusalReason};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Most rotations that are remembered.
 pub const MOST_ROTATIONS: usize = 10_000;
@@ -11,6 +12,7 @@ pub const MOST_ROTATIONS: usize = 10_000;
 /// The rotations, by their id.
 pub struct Rotations {
     started: Timestamp,
+    grace: Duration,
     most: usize,
     all: BTreeMap<String, Rotation>,
     /// Those without an outcome.
@@ -21,7 +23,13 @@ pub struct Rotations {
 impl Rotations {
     /// None, for a process that began to listen at `started`.
     pub fn new(started: Timestamp, most: usize) -> Self {
-        Self { started, most, all: BTreeMap::new(), open: BTreeSet::new(), dirty: BTreeSet::new() }
+        let (open, dirty) = (BTreeSet::new(), BTreeSet::new());
+        Self { started, grace: ARRIVAL_GRACE, most, all: BTreeMap::new(), open, dirty }
+    }
+
+    /// Waits so long after the due time for reports that are under way.
+    pub const fn wait_for(&mut self, grace: Duration) {
+        self.grace = grace;
     }
 
     /// Whether an event is about a rotation with a name.
@@ -76,7 +84,7 @@ impl Rotations {
         let settled = open
             .iter()
             .filter_map(|id| {
-                let settlement = self.all.get(id)?.settlement(self.started, now)?;
+                let settlement = self.all.get(id)?.settlement(self.started, self.grace, now)?;
                 self.settle(id, settlement)
             })
             .collect();

@@ -12,7 +12,7 @@
 //!   shows as `failed` among the [states](State); its outcome waits.
 //! - **Failed** when at the due time an expected service has reported failure and no success.
 //! - **Overdue** when at the due time some have not reported, and none of the others has failed.
-//! - The last two are settled [`ARRIVAL_GRACE`] after the due time, so that reports under way arrive; or after our own
+//! - The last two are settled [`ARRIVAL_GRACE`] (or what the operator says) after the due time, so that reports under way arrive; or after our own
 //!   start, or after we first heard of the rotation, where that is later. They count at the due time.
 //! - An outcome never changes. A success after it is noted as a late completion; a later plan changes nothing.
 //! - Reports without a plan are no planned rotation and have no outcome; they are forgotten after
@@ -246,9 +246,9 @@ impl Rotation {
     }
 
     /// Its end, if that can be told now. `started` is when this process began to listen.
-    fn settlement(&self, started: Timestamp, now: Timestamp) -> Option<Settlement> {
+    fn settlement(&self, started: Timestamp, grace: Duration, now: Timestamp) -> Option<Settlement> {
         let due = self.due();
-        let decided = due.max(started).max(self.heard).after(ARRIVAL_GRACE);
+        let decided = due.max(started).max(self.heard).after(grace);
         if !self.is_planned() || self.settled.is_some() || now < decided {
             return self.done();
         }
