@@ -1,0 +1,10 @@
+//! The arithmetic of the engine against models of it that share none of its code, and against what the documentation
+//! promises: budgets, burn rates, alerts, and every trap that is known to catch engines of this kind.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where a step fails")]
+
+mod detection;
+mod histories;
+mod points;
+mod reference;
+mod world;
