@@ -275,8 +275,7 @@ fn spike_verdict(objective: &Objective, state: &AlertState, evaluation: &Evaluat
     let seen = state.tiers.get(SPIKE).map(|tier| &tier.groups);
     let allowed = objective.goal.allowed().unwrap_or(1.0);
     let still = evaluation.spikes.iter().any(|reading| {
-        seen.is_some_and(|seen| seen.contains(&reading.group.labels))
-            && reading.group.short.bad_share().is_some_and(|bad| bad >= allowed)
+        seen.is_some_and(|seen| seen.contains(&reading.group.labels)) && reading.group.beyond(allowed)
     });
     let silent = evaluation.windows.first().is_none_or(|reading| reading.tally.is_empty());
     if silent {

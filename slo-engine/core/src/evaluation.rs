@@ -285,9 +285,15 @@ fn judge_breach(held: WindowReading, unknown: bool) -> Breach {
 
 fn look_at_groups(objective: &Objective, measured: &Measurements) -> Vec<SpikeReading> {
     let Some(rule) = &objective.alert.spike else { return Vec::new() };
+    let allowed = objective.goal.allowed().unwrap_or(1.0);
     let mut readings: Vec<SpikeReading> =
         measured.groups.iter().map(|group| spike::look(rule, group)).collect();
-    readings.sort_by(|a, b| b.spike.cmp(&a.spike).then(a.chance.total_cmp(&b.chance)));
+    // A spike that has become usual stays in sight before any group within the objective: an alert that is about it is
+    // held for as long as it is seen here.
+    readings.sort_by(|a, b| {
+        let beyond = |reading: &SpikeReading| reading.group.beyond(allowed);
+        b.spike.cmp(&a.spike).then(beyond(b).cmp(&beyond(a))).then(a.chance.total_cmp(&b.chance))
+    });
     readings.truncate(MOST_SPIKES);
     readings
 }

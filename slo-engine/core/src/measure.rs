@@ -27,7 +27,7 @@ pub const FORECAST_WINDOW: Duration = Duration::from_secs(3_600);
 pub const GROWTH_FORECAST_WINDOW: Duration = Duration::from_secs(86_400);
 /// The window of the rule about a large part of the budget gone in a day.
 pub const DAY: Duration = Duration::from_secs(86_400);
-/// Most groups that the spike detector looks at: those with the most bad events.
+/// Most groups that the spike detector looks at: those beyond the objective first, then those with the most bad events.
 pub const MOST_GROUPS: usize = 100;
 /// Most groups whose baselines are told.
 const MOST_BASELINES: usize = 50;
@@ -144,7 +144,8 @@ pub fn measure(
     let mut baselines = Vec::new();
     let spent = gauge.counted(span, &mut baselines);
     baselines.truncate(MOST_BASELINES);
-    let groups = objective.alert.spike.as_ref().map(|rule| picked.groups(rule, ledger, now));
+    let allowed = objective.goal.allowed().unwrap_or(1.0);
+    let groups = objective.alert.spike.as_ref().map(|rule| picked.groups(rule, allowed, ledger, now));
     Measurements {
         at: now,
         windows,
@@ -344,7 +345,7 @@ impl<'a> Picked<'a> {
     }
 
     /// The groups that the spike detector looks at: those with bad events in the short window.
-    fn groups(&self, rule: &SpikeRule, ledger: &Ledger, now: Timestamp) -> Vec<Group> {
+    fn groups(&self, rule: &SpikeRule, allowed: f64, ledger: &Ledger, now: Timestamp) -> Vec<Group> {
         let end = Window::ending(now, Duration::ZERO).to;
         let short = Window { from: end.saturating_sub(rule.short.as_secs()), to: end };
         let usual = Window { from: short.from.saturating_sub(rule.reference.as_secs()), to: short.from };
@@ -369,7 +370,9 @@ impl<'a> Picked<'a> {
                 Group { labels, short, usual }
             })
             .collect();
-        groups.sort_by(|a, b| b.short.bad.total_cmp(&a.short.bad));
+        groups.sort_by(|a, b| {
+            b.beyond(allowed).cmp(&a.beyond(allowed)).then(b.short.bad.total_cmp(&a.short.bad))
+        });
         groups.truncate(MOST_GROUPS);
         groups
     }

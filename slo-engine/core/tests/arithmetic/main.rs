@@ -7,4 +7,5 @@ mod detection;
 mod histories;
 mod points;
 mod reference;
+mod spikes;
 mod world;
