@@ -8,4 +8,6 @@ mod histories;
 mod points;
 mod reference;
 mod spikes;
+mod traps_alerting;
+mod traps_counting;
 mod world;

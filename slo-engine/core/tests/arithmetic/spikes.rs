@@ -193,7 +193,7 @@ fn the_bound_on_chance_holds_at_every_level() {
 fn a_canary_that_is_taken_back_resolves() {
     let mut world = World::new(&with_spikes());
     let stable = |world: &mut World| canary_tick(world, "stable", 100, 0);
-    let mut run = |world: &mut World, length: u64, canary: u64| {
+    let run = |world: &mut World, length: u64, canary: u64| {
         for _ in 0..length / STEP {
             world.now += STEP;
             stable(world);
@@ -215,7 +215,7 @@ fn a_canary_that_is_taken_back_resolves() {
 #[test]
 fn a_spike_that_became_usual_is_held_until_the_group_is_back_within_the_objective() {
     let mut world = World::new(&with_spikes());
-    let mut run = |world: &mut World, length: u64, bad: u64| {
+    let run = |world: &mut World, length: u64, bad: u64| {
         for _ in 0..length / STEP {
             world.now += STEP;
             canary_tick(world, "stable", 1_000, bad);
