@@ -129,7 +129,7 @@ pub struct AlertState {
     pub tiers: BTreeMap<String, TierState>,
     /// Time of the last evaluation.
     pub evaluated: Option<Timestamp>,
-    /// Whether a day took so much of the budget that the incident was escalated.
+    /// Whether a day took so much of the budget that the open incident was escalated.
     pub escalated: bool,
 }
 
@@ -214,6 +214,8 @@ struct Condition {
     severity: Severity,
     pending_for: Duration,
     clear_for: Duration,
+    /// For how long it has held already when it is first seen to hold, if somebody was watching.
+    held_before: Duration,
     verdict: Verdict,
 }
 
@@ -229,14 +231,20 @@ fn conditions(objective: &Objective, state: &AlertState, evaluation: &Evaluation
             severity: reading.tier.severity,
             pending_for: reading.tier.pending_for,
             clear_for,
+            held_before: Duration::ZERO,
             verdict: reading.verdict,
         })
         .collect();
     if let (Goal::ZeroTolerance { severity, .. }, Some(breach)) = (objective.goal, evaluation.breach) {
         // The time that a breach keeps the incident open is part of the window that was looked at.
-        let (pending_for, clear_for) = (Duration::ZERO, Duration::ZERO);
-        let verdict = breach.verdict;
-        conditions.push(Condition { name: BREACH.to_owned(), severity, pending_for, clear_for, verdict });
+        conditions.push(Condition {
+            name: BREACH.to_owned(),
+            severity,
+            pending_for: Duration::ZERO,
+            clear_for: Duration::ZERO,
+            held_before: Duration::ZERO,
+            verdict: breach.verdict,
+        });
     }
     if let Some(rule) = &objective.alert.spike {
         conditions.push(Condition {
@@ -244,21 +252,27 @@ fn conditions(objective: &Objective, state: &AlertState, evaluation: &Evaluation
             severity: rule.severity,
             pending_for: rule.pending_for,
             clear_for,
+            held_before: Duration::ZERO,
             verdict: spike_verdict(objective, state, evaluation),
         });
     }
     if let Some(day) = evaluation.day {
-        let (severity, pending_for) = (Severity::Ticket, Duration::ZERO);
-        let (name, verdict) = (DAY_SPEND.to_owned(), day.verdict);
-        conditions.push(Condition { name, severity, pending_for, clear_for: DAY_CLEAR_FOR, verdict });
+        conditions.push(Condition {
+            name: DAY_SPEND.to_owned(),
+            severity: Severity::Ticket,
+            pending_for: Duration::ZERO,
+            clear_for: DAY_CLEAR_FOR,
+            held_before: Duration::ZERO,
+            verdict: day.verdict,
+        });
     }
     if let (NoDataPolicy::Alert { after, severity }, Some(verdict)) =
         (objective.alert.no_data, evaluation.no_data)
     {
-        // There was no data for as long as the shortest window already.
-        let seen = evaluation.windows.first().map_or(Duration::ZERO, |reading| reading.length);
-        let pending_for = after.saturating_sub(seen);
-        conditions.push(Condition { name: NO_DATA.to_owned(), severity, pending_for, clear_for, verdict });
+        // The shortest window is empty: there was no data for so long already.
+        let held_before = evaluation.windows.first().map_or(Duration::ZERO, |reading| reading.length);
+        let (name, pending_for) = (NO_DATA.to_owned(), after);
+        conditions.push(Condition { name, severity, pending_for, clear_for, held_before, verdict });
     }
     conditions
 }
@@ -309,7 +323,10 @@ pub fn advance(
             tier.active_since = None;
             tier.clear_since = None;
         }
-        let mut tier = tier.advanced(&condition, now);
+        // Time before the first look, and before a gap, is not known to have been silent: senders were not heard.
+        let held_before =
+            if unwatched || state.evaluated.is_none() { Duration::ZERO } else { condition.held_before };
+        let mut tier = tier.advanced(&condition, now.before(held_before), now);
         if condition.name == SPIKE && (tier.firing || tier.active_since.is_some()) {
             let groups = evaluation.spikes.iter().filter(|reading| reading.spike);
             tier.groups.extend(groups.map(|reading| reading.group.labels.clone()));
@@ -326,18 +343,26 @@ pub fn advance(
     let mut log = Log { labels: &next.labels, evaluation, sequence: state.sequence, transitions: Vec::new() };
     let phase = step(state.phase, firing, pending, now, &mut log);
     let spends = next.tiers.get(DAY_SPEND).is_some_and(|tier| tier.firing);
-    if let (true, false, Phase::Firing(incident)) = (spends, state.escalated, phase) {
-        log.write(TransitionKind::Escalated, Some(incident), incident.severity);
-    }
+    // Once an incident, though its spend may pause and go on: the review is asked for already.
+    let known = state.escalated && matches!(state.phase, Phase::Firing(_));
+    let escalated = match phase {
+        Phase::Firing(incident) if spends && !known => {
+            log.write(TransitionKind::Escalated, Some(incident), incident.severity);
+            true
+        }
+        Phase::Firing(_) => known,
+        _ => false,
+    };
     let Log { sequence, transitions, .. } = log;
-    (AlertState { phase, sequence, escalated: spends, ..next }, transitions)
+    (AlertState { phase, sequence, escalated, ..next }, transitions)
 }
 
 impl TierState {
-    fn advanced(self, condition: &Condition, now: Timestamp) -> Self {
+    /// `begun`: when the condition began to hold, if it holds for the first time.
+    fn advanced(self, condition: &Condition, begun: Timestamp, now: Timestamp) -> Self {
         match condition.verdict {
             Verdict::Active => {
-                let since = self.active_since.unwrap_or(now);
+                let since = self.active_since.unwrap_or(begun);
                 let firing = self.firing || now.since(since) >= condition.pending_for;
                 Self { active_since: Some(since), clear_since: None, firing, ..self }
             }

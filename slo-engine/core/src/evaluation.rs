@@ -332,9 +332,11 @@ fn judge_silence(
     windows: &[WindowReading],
 ) -> Option<Verdict> {
     let NoDataPolicy::Alert { .. } = objective.alert.no_data else { return None };
-    // The alert's own pending time is the time of silence; what is asked here is only whether there is data now.
-    let shortest = windows.first().is_some_and(|reading| !reading.tally.is_empty());
-    Some(if measured.fault.is_none() && shortest { Verdict::Clear } else { Verdict::Active })
+    // The alert's own pending time is the time of silence; what is asked here is only whether there is data now. What is
+    // excluded does not count, but it did come; and a gauge has a value long after its last reading.
+    let counted = windows.first().is_some_and(|reading| !reading.tally.is_empty());
+    let heard = measured.heard.unwrap_or(counted);
+    Some(if measured.fault.is_none() && heard { Verdict::Clear } else { Verdict::Active })
 }
 
 fn full_in(objective: &Objective, measured: &Measurements) -> Option<Duration> {

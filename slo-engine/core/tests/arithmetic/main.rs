@@ -3,10 +3,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where a step fails")]
 
+mod baselines;
 mod detection;
+mod exclusions;
+mod goals;
 mod histories;
 mod points;
 mod reference;
+mod silence;
+mod slices;
 mod spikes;
 mod traps_alerting;
 mod traps_counting;
