@@ -7,6 +7,7 @@
 //! however long that lasts: silence is no recovery. Time in which nobody evaluated is not known to have been active or
 //! clear: spans do not count across it.
 
+use crate::burn::pending_for;
 use crate::evaluation::{Evaluation, Verdict};
 use crate::objective::{Goal, NoDataPolicy, Objective, Severity};
 use crate::time::Timestamp;
@@ -260,7 +261,8 @@ fn conditions(objective: &Objective, state: &AlertState, evaluation: &Evaluation
         conditions.push(Condition {
             name: DAY_SPEND.to_owned(),
             severity: Severity::Ticket,
-            pending_for: Duration::ZERO,
+            // As long as a page: where seconds take a quarter of the budget, the page still comes first.
+            pending_for: pending_for(Severity::Page),
             clear_for: DAY_CLEAR_FOR,
             held_before: Duration::ZERO,
             verdict: day.verdict,

@@ -312,9 +312,12 @@ fn judge_day(
         windows.iter().find(|reading| reading.length == DAY).map(|reading| reading.tally).unwrap_or_default();
     let enough = day.total >= to_float(rule.least_events) && day.bad >= to_float(rule.least_bad);
     // While the window is not full yet, its events are taken to go on as they came: a budget of two hours' events would
-    // be gone before anybody is paged.
+    // be gone before anybody is paged. A period that began at night is not measured by the night: the last day, which
+    // reaches back before it, may tell of more.
     let counted = measured.at.since(measured.since).as_secs_f64().max(1.0);
-    let whole = measured.spent.total * (objective.window.nominal().as_secs_f64() / counted).max(1.0);
+    let missing = (objective.window.nominal().as_secs_f64() - counted).max(0.0);
+    let pace = (measured.spent.total / counted).max(day.total / DAY.as_secs_f64());
+    let whole = measured.spent.total + pace * missing;
     let share = objective.goal.allowed().and_then(|allowed| budget_share(day.bad, allowed, whole));
     let shortest = tiers.iter().map(|tier| tier.short).min_by_key(|short| short.length);
     let verdict = match (share, shortest.and_then(|short| short.burn)) {
