@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where a step fails")]
 
+mod alerting_text;
 mod baselines;
+mod day_spend;
 mod detection;
 mod exclusions;
 mod goals;
