@@ -213,7 +213,7 @@ fn the_day_is_never_the_first_to_notice() {
         for minute in 0..begin + 1_440 {
             if minute >= begin && left == 0 {
                 let burn = (dice.share() * (1.0 / allowed).ln()).exp();
-                share = if dice.next() % 4 == 0 { 0.0 } else { burn * allowed };
+                share = if dice.next().is_multiple_of(4) { 0.0 } else { burn * allowed };
                 left = 5 + dice.next() % 300;
             }
             left -= u64::from(left > 0);
