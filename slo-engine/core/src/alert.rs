@@ -7,6 +7,7 @@
 //! however long that lasts: silence is no recovery. Time in which nobody evaluated is not known to have been active or
 //! clear: spans do not count across it.
 
+use crate::burn::pending_for;
 use crate::distribution::to_count;
 use crate::evaluation::{Evaluation, Verdict};
 use crate::objective::{Goal, NoDataPolicy, Objective, Severity};
@@ -136,7 +137,7 @@ pub struct AlertState {
     pub tiers: BTreeMap<String, TierState>,
     /// Time of the last evaluation.
     pub evaluated: Option<Timestamp>,
-    /// Whether a day took so much of the budget that the incident was escalated.
+    /// Whether a day took so much of the budget that the open incident was escalated.
     pub escalated: bool,
 }
 
@@ -221,6 +222,8 @@ struct Condition {
     severity: Severity,
     pending_for: Duration,
     clear_for: Duration,
+    /// For how long it has held already when it is first seen to hold, if somebody was watching.
+    held_before: Duration,
     verdict: Verdict,
 }
 
@@ -236,12 +239,12 @@ fn conditions(objective: &Objective, state: &AlertState, evaluation: &Evaluation
             severity: reading.tier.severity,
             pending_for: reading.tier.pending_for,
             clear_for,
+            held_before: Duration::ZERO,
             verdict: reading.verdict,
         })
         .collect();
     if let (Goal::ZeroTolerance { severity, hold }, Some(breach)) = (objective.goal, evaluation.breach) {
         // The time that a breach keeps the incident open is part of the window that was looked at.
-        let (pending_for, clear_for) = (Duration::ZERO, Duration::ZERO);
         let before = state.tiers.get(BREACH);
         let told_late = before.is_some_and(|tier| tier.learnt(evaluation))
             || before.and_then(|tier| tier.late).is_some_and(|late| evaluation.at.since(late) < hold);
@@ -249,7 +252,14 @@ fn conditions(objective: &Objective, state: &AlertState, evaluation: &Evaluation
             Verdict::Clear if told_late => Verdict::Active,
             verdict => verdict,
         };
-        conditions.push(Condition { name: BREACH.to_owned(), severity, pending_for, clear_for, verdict });
+        conditions.push(Condition {
+            name: BREACH.to_owned(),
+            severity,
+            pending_for: Duration::ZERO,
+            clear_for: Duration::ZERO,
+            held_before: Duration::ZERO,
+            verdict,
+        });
     }
     if let Some(rule) = &objective.alert.spike {
         conditions.push(Condition {
@@ -257,21 +267,28 @@ fn conditions(objective: &Objective, state: &AlertState, evaluation: &Evaluation
             severity: rule.severity,
             pending_for: rule.pending_for,
             clear_for,
+            held_before: Duration::ZERO,
             verdict: spike_verdict(objective, state, evaluation),
         });
     }
     if let Some(day) = evaluation.day {
-        let (severity, pending_for) = (Severity::Ticket, Duration::ZERO);
-        let (name, verdict) = (DAY_SPEND.to_owned(), day.verdict);
-        conditions.push(Condition { name, severity, pending_for, clear_for: DAY_CLEAR_FOR, verdict });
+        conditions.push(Condition {
+            name: DAY_SPEND.to_owned(),
+            severity: Severity::Ticket,
+            // As long as a page: where seconds take a quarter of the budget, the page still comes first.
+            pending_for: pending_for(Severity::Page),
+            clear_for: DAY_CLEAR_FOR,
+            held_before: Duration::ZERO,
+            verdict: day.verdict,
+        });
     }
     if let (NoDataPolicy::Alert { after, severity }, Some(verdict)) =
         (objective.alert.no_data, evaluation.no_data)
     {
-        // There was no data for as long as the shortest window already.
-        let seen = evaluation.windows.first().map_or(Duration::ZERO, |reading| reading.length);
-        let pending_for = after.saturating_sub(seen);
-        conditions.push(Condition { name: NO_DATA.to_owned(), severity, pending_for, clear_for, verdict });
+        // The shortest window is empty: there was no data for so long already.
+        let held_before = evaluation.windows.first().map_or(Duration::ZERO, |reading| reading.length);
+        let (name, pending_for) = (NO_DATA.to_owned(), after);
+        conditions.push(Condition { name, severity, pending_for, clear_for, held_before, verdict });
     }
     conditions
 }
@@ -288,8 +305,7 @@ fn spike_verdict(objective: &Objective, state: &AlertState, evaluation: &Evaluat
     let seen = state.tiers.get(SPIKE).map(|tier| &tier.groups);
     let allowed = objective.goal.allowed().unwrap_or(1.0);
     let still = evaluation.spikes.iter().any(|reading| {
-        seen.is_some_and(|seen| seen.contains(&reading.group.labels))
-            && reading.group.short.bad_share().is_some_and(|bad| bad >= allowed)
+        seen.is_some_and(|seen| seen.contains(&reading.group.labels)) && reading.group.beyond(allowed)
     });
     let silent = evaluation.windows.first().is_none_or(|reading| reading.tally.is_empty());
     if silent {
@@ -325,7 +341,10 @@ pub fn advance(
         }
         let learnt = condition.name == BREACH && tier.learnt(evaluation);
         let late = if learnt { Some(now) } else { tier.late };
-        let mut tier = tier.advanced(&condition, now);
+        // Time before the first look, and before a gap, is not known to have been silent: senders were not heard.
+        let held_before =
+            if unwatched || state.evaluated.is_none() { Duration::ZERO } else { condition.held_before };
+        let mut tier = tier.advanced(&condition, now.before(held_before), now);
         if condition.name == BREACH && evaluation.fault.is_none() {
             tier.bad_seen = Some(to_count(evaluation.budget.tally.bad.round()));
             tier.late = late.filter(|_| tier.firing);
@@ -346,11 +365,18 @@ pub fn advance(
     let mut log = Log { labels: &next.labels, evaluation, sequence: state.sequence, transitions: Vec::new() };
     let phase = step(state.phase, firing, pending, now, &mut log);
     let spends = next.tiers.get(DAY_SPEND).is_some_and(|tier| tier.firing);
-    if let (true, false, Phase::Firing(incident)) = (spends, state.escalated, phase) {
-        log.write(TransitionKind::Escalated, Some(incident), incident.severity);
-    }
+    // Once an incident, though its spend may pause and go on: the review is asked for already.
+    let known = state.escalated && matches!(state.phase, Phase::Firing(_));
+    let escalated = match phase {
+        Phase::Firing(incident) if spends && !known => {
+            log.write(TransitionKind::Escalated, Some(incident), incident.severity);
+            true
+        }
+        Phase::Firing(_) => known,
+        _ => false,
+    };
     let Log { sequence, transitions, .. } = log;
-    (AlertState { phase, sequence, escalated: spends, ..next }, transitions)
+    (AlertState { phase, sequence, escalated, ..next }, transitions)
 }
 
 impl TierState {
@@ -360,10 +386,11 @@ impl TierState {
         evaluation.fault.is_none() && self.bad_seen.is_some_and(|seen| bad > seen)
     }
 
-    fn advanced(self, condition: &Condition, now: Timestamp) -> Self {
+    /// `begun`: when the condition began to hold, if it holds for the first time.
+    fn advanced(self, condition: &Condition, begun: Timestamp, now: Timestamp) -> Self {
         match condition.verdict {
             Verdict::Active => {
-                let since = self.active_since.unwrap_or(now);
+                let since = self.active_since.unwrap_or(begun);
                 let firing = self.firing || now.since(since) >= condition.pending_for;
                 Self { active_since: Some(since), clear_since: None, firing, ..self }
             }

@@ -285,9 +285,15 @@ fn judge_breach(held: WindowReading, unknown: bool) -> Breach {
 
 fn look_at_groups(objective: &Objective, measured: &Measurements) -> Vec<SpikeReading> {
     let Some(rule) = &objective.alert.spike else { return Vec::new() };
+    let allowed = objective.goal.allowed().unwrap_or(1.0);
     let mut readings: Vec<SpikeReading> =
         measured.groups.iter().map(|group| spike::look(rule, group)).collect();
-    readings.sort_by(|a, b| b.spike.cmp(&a.spike).then(a.chance.total_cmp(&b.chance)));
+    // A spike that has become usual stays in sight before any group within the objective: an alert that is about it is
+    // held for as long as it is seen here.
+    readings.sort_by(|a, b| {
+        let beyond = |reading: &SpikeReading| reading.group.beyond(allowed);
+        b.spike.cmp(&a.spike).then(beyond(b).cmp(&beyond(a))).then(a.chance.total_cmp(&b.chance))
+    });
     readings.truncate(MOST_SPIKES);
     readings
 }
@@ -306,9 +312,12 @@ fn judge_day(
         windows.iter().find(|reading| reading.length == DAY).map(|reading| reading.tally).unwrap_or_default();
     let enough = day.total >= to_float(rule.least_events) && day.bad >= to_float(rule.least_bad);
     // While the window is not full yet, its events are taken to go on as they came: a budget of two hours' events would
-    // be gone before anybody is paged.
+    // be gone before anybody is paged. A period that began at night is not measured by the night: the last day, which
+    // reaches back before it, may tell of more.
     let counted = measured.at.since(measured.since).as_secs_f64().max(1.0);
-    let whole = measured.spent.total * (objective.window.nominal().as_secs_f64() / counted).max(1.0);
+    let missing = (objective.window.nominal().as_secs_f64() - counted).max(0.0);
+    let pace = (measured.spent.total / counted).max(day.total / DAY.as_secs_f64());
+    let whole = measured.spent.total + pace * missing;
     let share = objective.goal.allowed().and_then(|allowed| budget_share(day.bad, allowed, whole));
     let shortest = tiers.iter().map(|tier| tier.short).min_by_key(|short| short.length);
     let verdict = match (share, shortest.and_then(|short| short.burn)) {
@@ -329,9 +338,11 @@ fn judge_silence(
     if measured.excused {
         return Some(Verdict::InsufficientData);
     }
-    // The alert's own pending time is the time of silence; what is asked here is only whether there is data now.
-    let shortest = windows.first().is_some_and(|reading| !reading.tally.is_empty());
-    Some(if measured.fault.is_none() && shortest { Verdict::Clear } else { Verdict::Active })
+    // The alert's own pending time is the time of silence; what is asked here is only whether there is data now. What is
+    // excluded does not count, but it did come; and a gauge has a value long after its last reading.
+    let counted = windows.first().is_some_and(|reading| !reading.tally.is_empty());
+    let heard = measured.heard.unwrap_or(counted);
+    Some(if measured.fault.is_none() && heard { Verdict::Clear } else { Verdict::Active })
 }
 
 fn full_in(objective: &Objective, measured: &Measurements) -> Option<Duration> {

@@ -63,6 +63,11 @@ pub fn excluded_parts(
         .filter(|part| part.from < part.to)
         .collect();
     parts.sort_unstable_by_key(|part| part.from);
+    joined(parts)
+}
+
+/// Spans in the order of their beginnings, those that overlap or touch made one.
+pub(crate) fn joined(parts: impl IntoIterator<Item = Window>) -> Vec<Window> {
     let mut joined: Vec<Window> = Vec::new();
     for part in parts {
         match joined.last_mut() {

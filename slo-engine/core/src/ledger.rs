@@ -259,11 +259,13 @@ impl Ledger {
     pub fn level_at(&self, id: SeriesId, at: Timestamp, now: Timestamp) -> Option<Level> {
         let account = self.accounts.get(&id)?;
         let tier = Tier::ALL.into_iter().find(|tier| now.since(at) <= tier.reach()).unwrap_or(Tier::Day);
+        let end = floor(at.seconds(), tier.seconds()).saturating_add(tier.seconds());
         let coarser = Tier::ALL.into_iter().filter(|candidate| *candidate >= tier);
+        // A coarser bucket may hold a reading that came after the moment; the one before it cannot.
         coarser
-            .flat_map(|tier| account.buckets.tier(tier).range(..=number(tier, at.seconds())).next_back())
+            .flat_map(|tier| account.buckets.tier(tier).range(..=number(tier, at.seconds())).rev().take(2))
             .find_map(|(_, value)| match value {
-                Measured::Level(level) => Some(*level),
+                Measured::Level(level) if level.at.seconds() < end => Some(*level),
                 _ => None,
             })
     }

@@ -5,10 +5,10 @@
 use crate::bucket::{Tier, Window};
 use crate::burn::Tally;
 use crate::distribution::to_float;
-use crate::exclusion::{Exclusion, excluded_parts};
+use crate::exclusion::{Exclusion, excluded_parts, joined};
 use crate::intake::{Level, Measured};
 use crate::ledger::Ledger;
-use crate::objective::{Baseline, Budgeting, Goal, Indicator, Objective, SpikeRule};
+use crate::objective::{Baseline, Budgeting, Goal, Indicator, NoDataPolicy, Objective, SpikeRule};
 use crate::quantile::quantile;
 use crate::selection::Selections;
 use crate::series::{Selector, SeriesId};
@@ -27,7 +27,7 @@ pub const FORECAST_WINDOW: Duration = Duration::from_secs(3_600);
 pub const GROWTH_FORECAST_WINDOW: Duration = Duration::from_secs(86_400);
 /// The window of the rule about a large part of the budget gone in a day.
 pub const DAY: Duration = Duration::from_secs(86_400);
-/// Most groups that the spike detector looks at: those with the most bad events.
+/// Most groups that the spike detector looks at: those beyond the objective first, then those with the most bad events.
 pub const MOST_GROUPS: usize = 100;
 /// Most groups whose baselines are told.
 const MOST_BASELINES: usize = 50;
@@ -81,7 +81,7 @@ pub struct Measurements {
     pub since: Timestamp,
     /// Events of the SLO window that were left out by exclusions.
     pub excluded: Tally,
-    /// Whether the last minutes are excluded, so that neither a spike nor silence means anything.
+    /// Whether the last minutes are excluded, so that silence means nothing.
     pub excused: bool,
     /// Groups for the spike detector.
     pub groups: Vec<Group>,
@@ -91,6 +91,9 @@ pub struct Measurements {
     pub baselines: Vec<BaselineReading>,
     /// The gauge of a growth objective.
     pub level: Option<LevelReading>,
+    /// Whether anything came in during the shortest window, be it excluded; `None` where nothing but the events of that
+    /// window tells.
+    pub heard: Option<bool>,
     /// Why the numbers could not be had; nothing above is known then.
     pub fault: Option<String>,
 }
@@ -109,6 +112,14 @@ pub fn lengths(objective: &Objective) -> Vec<Duration> {
     let day = objective.alert.day_share.map(|_| DAY);
     let mut lengths: Vec<Duration> = tiers.chain(hold).chain(day).chain([forecast]).collect();
     lengths.sort_unstable();
+    // Silence is looked for in the shortest window, which must not be longer than the silence that alerts.
+    if let NoDataPolicy::Alert { after, .. } = objective.alert.no_data {
+        let bucket = Tier::TenSeconds.seconds();
+        let after = Duration::from_secs(after.as_secs().next_multiple_of(bucket).max(bucket));
+        if lengths.first().is_none_or(|shortest| after < *shortest) {
+            lengths.insert(0, after);
+        }
+    }
     lengths.dedup();
     lengths
 }
@@ -142,24 +153,26 @@ pub fn measure(
     let picked = Picked::new(indicator, ledger, selections);
     let gauge = Gauge { objective, picked: &picked, ledger, aside, now };
     let span = objective.window.span(now);
-    let windows = lengths(objective).into_iter().map(|length| (length, gauge.last(length))).collect();
+    let windows: Vec<(Duration, Tally)> =
+        lengths(objective).into_iter().map(|length| (length, gauge.last(length))).collect();
+    let shortest = windows.first().map_or(FORECAST_WINDOW, |(length, _)| *length);
     let mut baselines = Vec::new();
     let spent = gauge.counted(span, &mut baselines);
     baselines.truncate(MOST_BASELINES);
-    let excused = gauge.is_excused();
-    let spike = objective.alert.spike.as_ref().filter(|_| !excused);
-    let groups = spike.map(|rule| picked.groups(rule, ledger, now));
+    let allowed = objective.goal.allowed().unwrap_or(1.0);
+    let groups = objective.alert.spike.as_ref().map(|rule| gauge.groups(rule, allowed));
     Measurements {
         at: now,
         windows,
         spent,
         since: picked.began(ledger, now).unwrap_or(now).max(Timestamp::from_seconds(span.from)),
         excluded: gauge.left_out(span),
-        excused,
+        excused: gauge.is_excused(),
         groups: groups.unwrap_or_default(),
         folded: ledger.has_overflow(&indicator.total().metric, span, now),
         baselines,
         level: picked.level(ledger, now, now),
+        heard: Some(picked.heard(ledger, Window::ending(now, shortest), now)),
         fault: None,
     }
 }
@@ -221,9 +234,8 @@ impl Gauge<'_> {
                 self.growth(Window::ending(self.now, length), budget * pace)
             }
             (Goal::Share { budgeting, .. }, Some(book)) if budgeting.slice().is_some() => {
-                let end = Window::ending(self.now, Duration::ZERO).to;
-                let span = Window { from: end.saturating_sub(length.as_secs()), to: end };
-                book.tally_last(budgeting, self.now, length).without(self.left_out(span))
+                let span = book.last(self.now, length);
+                book.tally(budgeting, span).without(self.left_out(span))
             }
             _ => self.counted(Window::ending(self.now, length), &mut Vec::new()),
         }
@@ -253,19 +265,64 @@ impl Gauge<'_> {
         match (goal, self.aside.slices) {
             (Goal::Growth { .. }, _) => Tally::default(),
             (Goal::Share { budgeting, .. }, Some(book)) if budgeting.slice().is_some() => {
-                parts.map(|part| book.tally(*budgeting, part)).sum()
+                // What was excluded in a part of a slice cannot be told from the rest of it: the slice goes as a whole.
+                let slices = joined(parts.map(|part| book.around(part)));
+                slices.into_iter().map(|part| book.tally(*budgeting, part)).sum()
             }
             _ => parts.map(|part| self.picked.tally(self.ledger, part, self.now, &mut Vec::new())).sum(),
         }
     }
 
-    /// Whether an exclusion touches the windows that sudden trouble is seen in.
+    /// Whether an exclusion touches the window in which silence is seen.
     fn is_excused(&self) -> bool {
-        let Objective { name, service, alert, .. } = self.objective;
-        let spike = alert.spike.as_ref().map(|rule| rule.short);
-        let shortest = lengths(self.objective).first().copied();
-        let length = spike.into_iter().chain(shortest).max().unwrap_or(FORECAST_WINDOW);
+        let Objective { name, service, .. } = self.objective;
+        let length = lengths(self.objective).first().copied().unwrap_or(FORECAST_WINDOW);
         !excluded_parts(self.aside.exclusions, name, service, Window::ending(self.now, length)).is_empty()
+    }
+
+    /// The groups that the spike detector looks at: those with bad events in the short window.
+    fn groups(&self, rule: &SpikeRule, allowed: f64) -> Vec<Group> {
+        let end = Window::ending(self.now, Duration::ZERO).to;
+        let short = Window { from: end.saturating_sub(rule.short.as_secs()), to: end };
+        let usual = Window { from: short.from.saturating_sub(rule.reference.as_secs()), to: short.from };
+        let short_tallies = self.by_labels(&rule.by, short);
+        if short_tallies.values().all(|tally| tally.bad <= 0.0) {
+            return Vec::new();
+        }
+        let own = self.by_labels(&rule.by, usual);
+        let mut shared: BTreeMap<BTreeMap<String, String>, Tally> = BTreeMap::new();
+        for (labels, tally) in &own {
+            let sum = shared.entry(part_of(labels, &rule.among)).or_default();
+            *sum = *sum + *tally;
+        }
+        let mut groups: Vec<Group> = short_tallies
+            .into_iter()
+            .filter(|(_, tally)| tally.bad > 0.0)
+            .map(|(labels, short)| {
+                let own = own.get(&labels).copied().unwrap_or_default();
+                let among = shared.get(&part_of(&labels, &rule.among)).copied().unwrap_or_default();
+                // A group with a past of its own is compared with that; a new one with its neighbours.
+                let usual = if own.total >= 2.0 * short.total { own } else { among };
+                Group { labels, short, usual }
+            })
+            .collect();
+        groups.sort_by(|a, b| {
+            b.beyond(allowed).cmp(&a.beyond(allowed)).then(b.short.bad.total_cmp(&a.short.bad))
+        });
+        groups.truncate(MOST_GROUPS);
+        groups
+    }
+
+    /// Events of a span by the values of attributes, without what is excluded.
+    fn by_labels(&self, by: &[String], span: Window) -> BTreeMap<BTreeMap<String, String>, Tally> {
+        let Objective { name, service, .. } = self.objective;
+        let mut tallies = self.picked.by_labels(by, self.ledger, span, self.now);
+        for part in excluded_parts(self.aside.exclusions, name, service, span) {
+            for (labels, excluded) in self.picked.by_labels(by, self.ledger, part, self.now) {
+                tallies.entry(labels).and_modify(|tally| *tally = tally.without(excluded));
+            }
+        }
+        tallies
     }
 
     /// What the gauge grew by in a span, against what is allowed. With less history than the span, since the first
@@ -333,6 +390,14 @@ impl<'a> Picked<'a> {
         }
     }
 
+    /// Whether there are any events or readings in a window.
+    fn heard(&self, ledger: &Ledger, window: Window, now: Timestamp) -> bool {
+        self.ids().iter().any(|id| match self {
+            Self::Level { .. } | Self::Ratio { .. } => level_of(*id, ledger, window, now).is_some(),
+            _ => ledger.sum(*id, window, now).is_some_and(|sum| sum.total() > 0),
+        })
+    }
+
     /// Events in a window.
     pub(crate) fn tally(
         &self,
@@ -355,37 +420,6 @@ impl<'a> Picked<'a> {
             }
             Self::Level { .. } | Self::Ratio { .. } => Tally::default(),
         }
-    }
-
-    /// The groups that the spike detector looks at: those with bad events in the short window.
-    fn groups(&self, rule: &SpikeRule, ledger: &Ledger, now: Timestamp) -> Vec<Group> {
-        let end = Window::ending(now, Duration::ZERO).to;
-        let short = Window { from: end.saturating_sub(rule.short.as_secs()), to: end };
-        let usual = Window { from: short.from.saturating_sub(rule.reference.as_secs()), to: short.from };
-        let short_tallies = self.by_labels(&rule.by, ledger, short, now);
-        if short_tallies.values().all(|tally| tally.bad <= 0.0) {
-            return Vec::new();
-        }
-        let own = self.by_labels(&rule.by, ledger, usual, now);
-        let mut shared: BTreeMap<BTreeMap<String, String>, Tally> = BTreeMap::new();
-        for (labels, tally) in &own {
-            let sum = shared.entry(part_of(labels, &rule.among)).or_default();
-            *sum = *sum + *tally;
-        }
-        let mut groups: Vec<Group> = short_tallies
-            .into_iter()
-            .filter(|(_, tally)| tally.bad > 0.0)
-            .map(|(labels, short)| {
-                let own = own.get(&labels).copied().unwrap_or_default();
-                let among = shared.get(&part_of(&labels, &rule.among)).copied().unwrap_or_default();
-                // A group with a past of its own is compared with that; a new one with its neighbours.
-                let usual = if own.total >= 2.0 * short.total { own } else { among };
-                Group { labels, short, usual }
-            })
-            .collect();
-        groups.sort_by(|a, b| b.short.bad.total_cmp(&a.short.bad));
-        groups.truncate(MOST_GROUPS);
-        groups
     }
 
     fn by_labels(

@@ -144,9 +144,19 @@ impl SliceBook {
 
     /// Slices of the last `length`, up to the last one that is over; at least one.
     pub fn tally_last(&self, budgeting: Budgeting, now: Timestamp, length: Duration) -> Tally {
+        self.tally(budgeting, self.last(now, length))
+    }
+
+    /// The span of the last `length` in whole slices, up to the last one that is over; at least one.
+    pub(crate) fn last(&self, now: Timestamp, length: Duration) -> Window {
         let to = now.seconds() - now.seconds() % self.slice;
         let length = length.as_secs().next_multiple_of(self.slice).max(self.slice);
-        self.tally(budgeting, Window { from: to.saturating_sub(length), to })
+        Window { from: to.saturating_sub(length), to }
+    }
+
+    /// A span in whole slices, those at its ends with it.
+    pub(crate) fn around(&self, span: Window) -> Window {
+        Window { from: span.from - span.from % self.slice, to: span.to.next_multiple_of(self.slice) }
     }
 
     /// Slices that begin within a window.

@@ -32,6 +32,13 @@ pub struct Group {
     pub usual: Tally,
 }
 
+impl Group {
+    /// Whether its share of bad events in the short window is as much as an objective allows, or more.
+    pub fn beyond(&self, allowed: f64) -> bool {
+        self.short.bad_share().is_some_and(|bad| bad >= allowed)
+    }
+}
+
 /// A group that was looked at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SpikeReading {

@@ -7,7 +7,7 @@ use super::span;
 use crate::burn;
 use crate::ledger::{LONGEST_WINDOW, Tier};
 use crate::objective::{AlertTier, NoDataPolicy, Severity, SpikeRule};
-use crate::yaml::{Findings, Located, Node, Place, Shape};
+use crate::yaml::{Findings, Located, Node, Shape};
 use std::time::Duration;
 
 /// How long a bad event keeps the incident open unless told otherwise.
@@ -165,11 +165,12 @@ pub(super) fn read_alerting(node: &Node, findings: &mut Findings) -> Option<RawA
     }
     let mut fields = findings.fields(node, "`pqscope.alerting`")?;
     let tiers = fields.optional("tiers").and_then(|node| findings.list(node, "`tiers`"));
+    if let (Some([]), Some(place)) = (tiers, fields.place_of("tiers")) {
+        findings.error(place, "`tiers` is empty", "leave it out for the standard window pairs");
+    }
     let tiers =
         tiers.map(|nodes| nodes.iter().filter_map(|node| read_tier(node, findings)).collect::<Vec<_>>());
-    if let (Some(tiers), Some(place)) = (&tiers, fields.place_of("tiers")) {
-        refuse_twins(tiers, place, findings);
-    }
+    refuse_twins(tiers.as_deref().unwrap_or_default(), findings);
     let clear_for = fields.optional("clearFor").and_then(|node| span::read(node, "`clearFor`", findings));
     let least_events =
         fields.optional("minimumEvents").and_then(|node| whole(node, "`minimumEvents`", findings));
@@ -225,10 +226,7 @@ fn read_tier(node: &Node, findings: &mut Findings) -> Option<Located<AlertTier>>
     Some(Located { value: tier, place })
 }
 
-fn refuse_twins(tiers: &[Located<AlertTier>], place: &Place, findings: &mut Findings) {
-    if tiers.is_empty() {
-        findings.error(place, "`tiers` is empty", "leave it out for the standard window pairs");
-    }
+fn refuse_twins(tiers: &[Located<AlertTier>], findings: &mut Findings) {
     for (position, tier) in tiers.iter().enumerate() {
         if tiers.iter().take(position).any(|other| other.value.name() == tier.value.name()) {
             let message = format!("the window pair {} stands twice", tier.value.name());
