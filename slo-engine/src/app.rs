@@ -88,6 +88,7 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
         catalog,
         evaluation_interval: options.evaluation_interval,
         limits: Limits::default(),
+        checkpoint_interval: options.checkpoint_interval,
     };
     let (keeper, view) = Keeper::new(store, &findings, duties, clock.clone(), rows)?;
     let keeper_done = start_keeper(keeper, Channels { submissions, settlements, stopping })?;

@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Take OTLP metrics, evaluate objectives, send notifications, show a page.
     #[command(after_long_help = SERVE_HELP)]
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Check objective files and say what is wrong, by line.
     #[command(after_long_help = EXIT_STATUS)]
     Validate(Validate),
@@ -72,6 +72,10 @@ pub(crate) struct Serve {
     /// How often objectives are evaluated.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_interval)]
     pub(crate) evaluation_interval: Duration,
+    /// How often counts are written as they stand, and the journal of what came since is dropped. A start replays that
+    /// journal; a short interval writes more.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_interval)]
+    pub(crate) checkpoint_interval: Duration,
     /// Largest OTLP request that is taken, before and after decompression.
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
     pub(crate) max_request: usize,

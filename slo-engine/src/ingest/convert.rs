@@ -1,6 +1,10 @@
 //! From OTLP messages to samples: identity, time and value of every point that somebody asks about.
+//!
+//! Telling which series a point belongs to costs more than counting it: its attributes are put in order and hashed. The
+//! same attributes come with every export, so what they were found to be is [remembered](Known) by their bytes.
 
-use super::{Export, Refusals, Sample};
+use super::known::{Identified, Identities, Known};
+use super::{Export, Reading, Refusals, Sample};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -9,7 +13,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
     NumberDataPoint, number_data_point,
 };
 use pqscope_slo_core::distribution::{Distribution, Explicit, Exponential};
-use pqscope_slo_core::intake::{Measured, Point, Rejected, Temporality};
+use pqscope_slo_core::intake::{Level, Measured, Point, Rejected, Temporality};
 use pqscope_slo_core::series::{Attributes, Series, SourceId};
 use pqscope_slo_core::time::Timestamp;
 use std::collections::BTreeSet;
@@ -24,15 +28,16 @@ const MOST_ATTRIBUTES: usize = 64;
 const LONGEST_TEXT_BYTES: usize = 1024;
 
 /// Which metrics are counted.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Interest {
     asked: BTreeSet<String>,
+    known: Known,
 }
 
 impl Interest {
     /// The metrics of pqscope, and those that objectives ask about.
     pub(crate) fn new(asked: impl IntoIterator<Item = String>) -> Self {
-        Self { asked: asked.into_iter().collect() }
+        Self { asked: asked.into_iter().collect(), known: Known::default() }
     }
 
     fn asks(&self, metric: &str) -> bool {
@@ -45,10 +50,11 @@ impl Interest {
     }
 }
 
-/// Converts a request. Points of other metrics are ignored; gauges and falling sums are refused where an objective
-/// asks about them, for they cannot be counted.
+/// Converts a request. Points of other metrics are ignored; falling sums and summaries are refused where an
+/// objective asks about them, for they cannot be counted.
 pub(crate) fn convert(request: &ExportMetricsServiceRequest, interest: &Interest) -> Export {
     let mut export = Export::default();
+    let mut identities = interest.known.begin();
     for resource in &request.resource_metrics {
         let own = resource.resource.as_ref().map_or(&[][..], |resource| &resource.attributes);
         let resource_attributes: Attributes = own.iter().map(text_pair).collect();
@@ -56,14 +62,20 @@ pub(crate) fn convert(request: &ExportMetricsServiceRequest, interest: &Interest
             let scope_name = scope.scope.as_ref().map_or("", |scope| scope.name.as_str());
             for metric in &scope.metrics {
                 let source = SourceId::new(&resource_attributes, scope_name, &metric.name);
-                convert_metric(metric, source, interest, &mut export);
+                convert_metric(metric, source, interest, &mut identities, &mut export);
             }
         }
     }
     export
 }
 
-fn convert_metric(metric: &Metric, source: SourceId, interest: &Interest, export: &mut Export) {
+fn convert_metric(
+    metric: &Metric,
+    source: SourceId,
+    interest: &Interest,
+    identities: &mut Identities<'_>,
+    export: &mut Export,
+) {
     let name = metric.name.as_str();
     let Some(data) = &metric.data else { return };
     if !interest.counts(name) {
@@ -75,31 +87,43 @@ fn convert_metric(metric: &Metric, source: SourceId, interest: &Interest, export
         Data::Sum(sum) if sum.is_monotonic => {
             let temporality = temporality(sum.aggregation_temporality);
             for point in &sum.data_points {
-                take(export, source, name, &point.attributes, number_point(point, temporality));
+                take(export, identities, source, name, &point.attributes, number_point(point, temporality));
             }
         }
         Data::Histogram(histogram) => {
             let temporality = temporality(histogram.aggregation_temporality);
             for point in &histogram.data_points {
-                take(export, source, name, &point.attributes, explicit_point(point, temporality));
+                take(export, identities, source, name, &point.attributes, explicit_point(point, temporality));
             }
         }
         Data::ExponentialHistogram(histogram) => {
             let temporality = temporality(histogram.aggregation_temporality);
             for point in &histogram.data_points {
-                take(export, source, name, &point.attributes, exponential_point(point, temporality));
+                take(
+                    export,
+                    identities,
+                    source,
+                    name,
+                    &point.attributes,
+                    exponential_point(point, temporality),
+                );
+            }
+        }
+        Data::Gauge(gauge) => {
+            for point in &gauge.data_points {
+                take(export, identities, source, name, &point.attributes, level_point(point));
             }
         }
         Data::Sum(_) if asked => refuse(export, points_of(data), name, &Fault::from(Rejected::NotMonotonic)),
-        Data::Gauge(_) | Data::Summary(_) if asked => refuse(export, points_of(data), name, &Fault::Kind),
-        Data::Sum(_) | Data::Gauge(_) | Data::Summary(_) => export.ignored += points_of(data),
+        Data::Summary(_) if asked => refuse(export, points_of(data), name, &Fault::Kind),
+        Data::Sum(_) | Data::Summary(_) => export.ignored += points_of(data),
     }
 }
 
 /// Why a point cannot be made a sample.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 enum Fault {
-    #[error("gauges and summaries cannot be counted, send a counter or a histogram")]
+    #[error("summaries cannot be counted, send a counter or a histogram")]
     Kind,
     #[error("the point has neither asInt nor asDouble that could be read")]
     NoValue,
@@ -140,14 +164,22 @@ pub(crate) fn refuse_points(
 
 fn take(
     export: &mut Export,
+    identities: &mut Identities<'_>,
     source: SourceId,
     metric: &str,
     attributes: &[KeyValue],
-    point: Result<Point, Fault>,
+    reading: Result<Reading, Fault>,
 ) {
-    let sample = point.and_then(|point| {
-        let attributes = checked_attributes(attributes)?;
-        Ok(Sample { source, series: Series { metric: metric.to_owned(), attributes }, point })
+    let sample = reading.and_then(|reading| {
+        let series = match identities.find(metric, attributes) {
+            Some(series) => series,
+            None => {
+                let series =
+                    Series { metric: metric.to_owned(), attributes: checked_attributes(attributes)? };
+                identities.note(metric, attributes, Identified::new(series))
+            }
+        };
+        Ok(Sample { source, series, reading })
     });
     match sample {
         Ok(sample) => export.samples.push(sample),
@@ -165,7 +197,7 @@ fn checked_attributes(attributes: &[KeyValue]) -> Result<Attributes, Fault> {
     all_fit.then_some(attributes).ok_or(Fault::Attributes)
 }
 
-fn number_point(point: &NumberDataPoint, temporality: Option<Temporality>) -> Result<Point, Fault> {
+fn number_point(point: &NumberDataPoint, temporality: Option<Temporality>) -> Result<Reading, Fault> {
     let value = if has_no_value(point.flags) {
         None
     } else {
@@ -178,7 +210,7 @@ fn number_point(point: &NumberDataPoint, temporality: Option<Temporality>) -> Re
     timed(point.start_time_unix_nano, point.time_unix_nano, temporality, value)
 }
 
-fn explicit_point(point: &HistogramDataPoint, temporality: Option<Temporality>) -> Result<Point, Fault> {
+fn explicit_point(point: &HistogramDataPoint, temporality: Option<Temporality>) -> Result<Reading, Fault> {
     let value = if has_no_value(point.flags) {
         None
     } else {
@@ -191,7 +223,7 @@ fn explicit_point(point: &HistogramDataPoint, temporality: Option<Temporality>) 
 fn exponential_point(
     point: &ExponentialHistogramDataPoint,
     temporality: Option<Temporality>,
-) -> Result<Point, Fault> {
+) -> Result<Reading, Fault> {
     let value = if has_no_value(point.flags) {
         None
     } else {
@@ -211,10 +243,26 @@ fn timed(
     nanoseconds: u64,
     temporality: Option<Temporality>,
     value: Option<Measured>,
-) -> Result<Point, Fault> {
+) -> Result<Reading, Fault> {
     let temporality = temporality.ok_or(Rejected::NoTemporality)?;
     let start = (start_nanoseconds > 0).then(|| Timestamp::from_nanoseconds(start_nanoseconds));
-    Ok(Point { temporality, start, time: Timestamp::from_nanoseconds(nanoseconds), value })
+    let time = Timestamp::from_nanoseconds(nanoseconds);
+    Ok(Reading::Point(Point { temporality, start, time, value }))
+}
+
+fn level_point(point: &NumberDataPoint) -> Result<Reading, Fault> {
+    let at = Timestamp::from_nanoseconds(point.time_unix_nano);
+    if has_no_value(point.flags) {
+        let point = Point { temporality: Temporality::Cumulative, start: None, time: at, value: None };
+        return Ok(Reading::Point(point));
+    }
+    let value = match point.value {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a measurement; 53 bits of it are enough")]
+        Some(number_data_point::Value::AsInt(value)) => value as f64,
+        Some(number_data_point::Value::AsDouble(value)) => value,
+        None => return Err(Fault::NoValue),
+    };
+    Ok(Reading::Level(Level::new(at, value)?))
 }
 
 fn temporality(code: i32) -> Option<Temporality> {

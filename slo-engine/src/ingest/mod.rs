@@ -8,12 +8,14 @@ mod body;
 mod convert;
 pub(crate) mod grpc;
 pub(crate) mod http;
+mod known;
 
 use convert::convert;
 pub(crate) use convert::{Interest, refuse_points};
 
-use pqscope_slo_core::intake::Point;
-use pqscope_slo_core::series::{Series, SourceId};
+use known::Identified;
+use pqscope_slo_core::intake::{Level, Point};
+use pqscope_slo_core::series::SourceId;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -28,9 +30,18 @@ pub(crate) struct Sample {
     /// Who sent it.
     pub(crate) source: SourceId,
     /// What it counts.
-    pub(crate) series: Series,
+    pub(crate) series: Identified,
     /// Time and value.
-    pub(crate) point: Point,
+    pub(crate) reading: Reading,
+}
+
+/// Time and value of a point.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Reading {
+    /// Of a counter or histogram.
+    Point(Point),
+    /// Of a gauge.
+    Level(Level),
 }
 
 /// Points that were not taken, with the reason: a stable word for metrics and a sentence for people.

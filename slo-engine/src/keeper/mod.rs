@@ -13,7 +13,7 @@ pub(crate) use view::{Notice, ObjectiveView, View};
 use crate::clock::Clock;
 use crate::ingest::Submission;
 use crate::notify::{OutboxRow, Settlement};
-use crate::store::{Batch, Finding, Store, StoreError, Table, Urgency};
+use crate::store::{Batch, Finding, Recovered, Store, StoreError, Table, Urgency};
 use incidents::Incidents;
 use pqscope_slo_core::ledger::Limits;
 use pqscope_slo_core::openslo::Catalog;
@@ -41,6 +41,8 @@ pub(crate) struct Duties {
     pub(crate) evaluation_interval: Duration,
     /// Bounds on what is counted.
     pub(crate) limits: Limits,
+    /// How often counts are written as they stand.
+    pub(crate) checkpoint_interval: Duration,
 }
 
 /// The channels that lead to the keeper.
@@ -67,6 +69,11 @@ pub(crate) struct Keeper {
     started: Timestamp,
     evaluations: u64,
     expired_at: Timestamp,
+    checkpoint_at: Timestamp,
+    /// The oldest chunk of the journal on disk.
+    first_chunk: u64,
+    /// Bytes of the journal that no checkpoint covers.
+    journal_bytes: usize,
     view: watch::Sender<Arc<View>>,
 }
 
@@ -83,13 +90,12 @@ impl Keeper {
         rows: mpsc::UnboundedSender<OutboxRow>,
     ) -> Result<(Self, watch::Receiver<Arc<View>>), StoreError> {
         let now = clock.now();
-        let (records, unreadable) = store.load_counts()?;
-        let (mut recorder, orphans) = Recorder::restore(records, duties.limits, now);
+        let Recovered { mut recorder, unreadable, first_chunk, journal_bytes } =
+            store.recover(duties.limits, now)?;
         recorder.ledger_mut().keep_attributes(duties.catalog.attributes());
         let mut notices = load_notices(&mut store, findings, now)?;
-        if unreadable + orphans > 0 {
-            let text =
-                format!("{} records of the state could not be read and were left out", unreadable + orphans);
+        if unreadable > 0 {
+            let text = format!("{unreadable} records of the state could not be read and were left out");
             tracing::warn!("{text}");
             notices.push(Notice { at: now, text, rolled_back: false });
         }
@@ -107,6 +113,9 @@ impl Keeper {
             started: now,
             evaluations: 0,
             expired_at: now,
+            checkpoint_at: now,
+            first_chunk,
+            journal_bytes,
             view,
         };
         for row in keeper.incidents.waiting() {
@@ -133,6 +142,7 @@ impl Keeper {
                 _ = ticks.tick() => self.evaluate(),
                 Some(submission) = channels.submissions.recv() => {
                     self.take_group(submission, &mut channels.submissions);
+                    self.advance_checkpoint();
                 }
             }
         }
@@ -143,6 +153,7 @@ impl Keeper {
         while let Ok(settlement) = channels.settlements.try_recv() {
             self.settle(settlement);
         }
+        self.finish_checkpoint();
     }
 
     /// One round: age, save, evaluate, write, tell.
@@ -157,6 +168,7 @@ impl Keeper {
         {
             tracing::warn!("counts wait to be saved: {error}");
         }
+        self.advance_checkpoint();
         self.evaluations += 1;
         self.observe(now);
     }

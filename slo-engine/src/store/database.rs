@@ -1,19 +1,22 @@
 //! The only place that knows sled: one tree, atomic batches, and the care that sled needs to keep its promises.
 //!
 //! - `snap.*.generating` files are left by a process killed while opening and make the next open fail: they go first.
-//! - `flush` hands the data to the kernel but does not wait for the disk: the `db` file is synced by us after it.
+//! - `flush` hands the data to the kernel but does not wait for the disk: the `db` file is synced by us after it, and so
+//!   are pages that outgrew it (over 128 KiB; values are kept small so that there are none) and the snapshot.
 //! - What a batch replaces is freed by later accesses, a little by each, and a batch counts as one: memory and disk
 //!   grow for ever unless reads follow it (measured: 1 KB per written key; none with one read per key).
 //! - After an error sled repeats it for ever: the caller drops the database and opens it anew.
 
 use super::StoreError;
 use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const CACHE_BYTES: u64 = 32 << 20;
 const LOG_FILE: &str = "db";
+const BLOBS_FOLDER: &str = "blobs";
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// sled frees at every 128th access.
@@ -63,8 +66,20 @@ impl Database {
         }
         self.sled.apply_batch(batch).map_err(|error| fault(&self.folder, error))?;
         self.sled.flush().map_err(|error| fault(&self.folder, error))?;
-        self.log.sync_all().map_err(|source| StoreError::from_io(&self.folder, source))?;
+        self.sync().map_err(|source| StoreError::from_io(&self.folder, source))?;
         self.collect_garbage(changes.len())
+    }
+
+    /// Waits until the disk has all that sled handed to the kernel.
+    fn sync(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(self.folder.join(BLOBS_FOLDER)).into_iter().flatten() {
+            match entry.and_then(|entry| File::open(entry.path())) {
+                // Sled may have removed it meanwhile: its page is back in the log, or gone.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => opened?.sync_all()?,
+            }
+        }
+        self.log.sync_all()
     }
 
     /// Touches the database once per change, and so gives sled the occasions to free what they replaced.

@@ -15,10 +15,12 @@ mod counts;
 mod database;
 mod error;
 mod keys;
+mod layout1;
 mod lock;
 mod mark;
 mod record;
 
+pub(crate) use counts::Recovered;
 pub(crate) use error::StoreError;
 pub(crate) use keys::Table;
 pub(crate) use record::Batch;
@@ -33,7 +35,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Layout of keys and values that this program writes.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 const DATABASE_FOLDER: &str = "sled";
 
 /// Whether the sender of a batch still has what is in it.
@@ -62,6 +64,13 @@ pub(crate) enum Finding {
         /// Commits that the database holds.
         found: u64,
     },
+    /// The state was written by an older version, and is now in the present layout.
+    Migrated {
+        /// Layout that it had.
+        from: u32,
+        /// Records that could not be read.
+        unreadable: usize,
+    },
     /// The disk was so full that the ballast was given back.
     BallastReleased,
 }
@@ -77,6 +86,13 @@ impl fmt::Display for Finding {
             Self::RolledBack { acknowledged, found } => write!(
                 f,
                 "state rolled back: {acknowledged} commits were acknowledged, the database holds {found}; counts and alerts since then are missing, and firing alerts are kept until data shows otherwise"
+            ),
+            Self::Migrated { from, unreadable: 0 } => {
+                write!(f, "the state was brought from layout {from} to layout {LAYOUT}; nothing was lost")
+            }
+            Self::Migrated { from, unreadable } => write!(
+                f,
+                "the state was brought from layout {from} to layout {LAYOUT}; {unreadable} records could not be read and were left out"
             ),
             Self::BallastReleased => f.write_str(
                 "the disk is nearly full; the ballast was given back so that the state could be opened",
@@ -160,7 +176,7 @@ impl Store {
             failures: 0,
             healthy: true,
         };
-        store.migrate()?;
+        findings.extend(store.migrate()?);
         store.ballast.lay();
         Ok((store, findings))
     }
@@ -250,19 +266,28 @@ impl Store {
         Ok(database)
     }
 
-    /// Brings an older layout up to ours, step by step. There is one layout so far.
-    fn migrate(&mut self) -> Result<(), StoreError> {
-        let Some(database) = &self.database else { return Ok(()) };
+    /// Brings an older layout up to ours, step by step. Every step may be cut short and begun again.
+    fn migrate(&mut self) -> Result<Option<Finding>, StoreError> {
+        let Some(database) = &self.database else { return Ok(None) };
         let found = database.value(keys::LAYOUT)?.and_then(|value| record::decode::<u32>(&value));
         match found {
-            Some(LAYOUT) => Ok(()),
             Some(found) if found > LAYOUT => {
                 Err(StoreError::NewerLayout { folder: self.folder.clone(), found, known: LAYOUT })
             }
-            _ => {
+            Some(LAYOUT) => {
+                self.remove_layout_1()?;
+                Ok(None)
+            }
+            Some(from) => {
+                let unreadable = self.migrate_from_layout_1()?;
+                self.remove_layout_1()?;
+                Ok(Some(Finding::Migrated { from, unreadable }))
+            }
+            None => {
                 let mut batch = Batch::default();
                 batch.put_raw(keys::LAYOUT.to_vec(), &LAYOUT);
-                self.commit(batch, Urgency::Essential)
+                self.commit(batch, Urgency::Essential)?;
+                Ok(None)
             }
         }
     }

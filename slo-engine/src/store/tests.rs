@@ -3,12 +3,12 @@ use rustix::mount::{MountFlags, UnmountFlags};
 
 fn batch(key: &str, value: u64) -> Batch {
     let mut batch = Batch::default();
-    batch.put(Table::Bucket, key.as_bytes(), &value);
+    batch.put(Table::Transition, key.as_bytes(), &value);
     batch
 }
 
 fn values(store: &Store) -> Vec<(String, u64)> {
-    let loaded = store.load::<u64>(Table::Bucket).unwrap();
+    let loaded = store.load::<u64>(Table::Transition).unwrap();
     assert_eq!(loaded.unreadable, 0);
     loaded.records.into_iter().map(|(key, value)| (String::from_utf8(key).unwrap(), value)).collect()
 }
@@ -22,7 +22,7 @@ fn what_was_committed_is_there_after_reopening() {
     store.commit(batch("b", 2), Urgency::Essential).unwrap();
     store.commit(batch("a", 3), Urgency::Repeatable).unwrap();
     let mut removal = Batch::default();
-    removal.delete(Table::Bucket, b"b");
+    removal.delete(Table::Transition, b"b");
     store.commit(removal, Urgency::Repeatable).unwrap();
     let commits = store.figures().commits;
     drop(store);
@@ -151,7 +151,7 @@ fn rewriting_records_leaves_no_garbage() {
     let before = resident_bytes();
     for round in 0..300_u64 {
         let mut batch = Batch::default();
-        (0..1_000_u32).for_each(|key| batch.put(Table::Bucket, &key.to_be_bytes(), &round));
+        (0..1_000_u32).for_each(|key| batch.put(Table::Transition, &key.to_be_bytes(), &round));
         store.commit(batch, Urgency::Repeatable).unwrap();
     }
     let grown = resident_bytes().saturating_sub(before);
@@ -173,7 +173,7 @@ fn a_disk_that_is_full_to_the_last_byte_is_survived() {
     let big = "x".repeat(10_000);
     let put = |store: &mut Store, key: u32, urgency| {
         let mut batch = Batch::default();
-        batch.put(Table::Bucket, &key.to_be_bytes(), &big);
+        batch.put(Table::Transition, &key.to_be_bytes(), &big);
         store.commit(batch, urgency)
     };
     put(&mut store, 0, Urgency::Repeatable).unwrap();
@@ -200,7 +200,7 @@ fn a_disk_that_is_full_to_the_last_byte_is_survived() {
     let (store, findings) = Store::open(&state).unwrap();
     assert_eq!(findings, []);
     let keys: Vec<Vec<u8>> =
-        store.load::<String>(Table::Bucket).unwrap().records.into_iter().map(|(key, _)| key).collect();
+        store.load::<String>(Table::Transition).unwrap().records.into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, (0..=written).map(|key| key.to_be_bytes().to_vec()).collect::<Vec<_>>());
 }
 
@@ -236,5 +236,74 @@ impl<'a> SmallDisk<'a> {
 impl Drop for SmallDisk<'_> {
     fn drop(&mut self) {
         let _ = rustix::mount::unmount(self.folder, UnmountFlags::DETACH);
+    }
+}
+
+/// A state that the last version before layout 2 wrote: it sent 300, 600, 900 good events of `a`, 20 good and 80 bad ones
+/// of `b` three times, seven as a delta, and two histograms; `b` burned.
+#[test]
+fn a_state_of_layout_1_is_taken_over() {
+    use pqscope_slo_core::ledger::{Limits, Window};
+    use pqscope_slo_core::series::Series;
+    use pqscope_slo_core::time::Timestamp;
+    use std::time::Duration;
+
+    let folder = tempfile::tempdir().unwrap();
+    unpack(include_bytes!("../../tests/fixtures/layout-1.tar.gz"), folder.path());
+    let state = folder.path().join("state");
+    // 2026-11-25T01:39:00Z, just after it was written.
+    let now = Timestamp::from_seconds(1_795_570_740);
+    let check = |store: &mut Store| {
+        let recovered = store.recover(Limits::default(), now).unwrap();
+        assert_eq!(recovered.unreadable, 0);
+        let ledger = recovered.recorder.ledger();
+        let window = Window::ending(now, Duration::from_secs(3_600));
+        let sum = |series: &Series| ledger.sum(series.id(), window, now).map(|sum| sum.total());
+        let handshakes = |service: &str, outcome: &str| {
+            let attributes = [("pqscope.service", service), ("pqscope.outcome", outcome)];
+            sum(&Series::new("pqscope.handshakes", attributes))
+        };
+        assert_eq!(handshakes("a", "completed"), Some(900));
+        assert_eq!((handshakes("b", "completed"), handshakes("b", "failed")), (Some(60), Some(240)));
+        let attributes = [("pqscope.service", "a"), ("pqscope.outcome", "completed")];
+        assert_eq!(sum(&Series::new("pqscope.extra", attributes)), Some(7));
+        let sizes = Series::new("pqscope.sizes", [("pqscope.service", "a")]);
+        let sizes = ledger.sum(sizes.id(), window, now).unwrap();
+        assert_eq!((sizes.total(), sizes.at_or_below(0.5)), (6, Some(3)));
+        assert_eq!(sum(&Series::new("pqscope.handshake.duration", [("pqscope.service", "a")])), Some(9));
+        assert_eq!(recovered.recorder.streams(), 7);
+        assert_eq!(store.load::<serde_json::Value>(Table::Incident).unwrap().records.len(), 2);
+        assert_eq!(store.load::<serde_json::Value>(Table::Transition).unwrap().records.len(), 2);
+        assert_eq!(store.load::<serde_json::Value>(Table::Notification).unwrap().records.len(), 1);
+        assert_eq!(store.load::<serde_json::Value>(Table::Bucket1).unwrap().records.len(), 0);
+    };
+    let (mut store, findings) = Store::open(&state).unwrap();
+    assert_eq!(findings, [Finding::Migrated { from: 1, unreadable: 0 }]);
+    check(&mut store);
+    drop(store);
+    let (mut store, findings) = Store::open(&state).unwrap();
+    assert_eq!(findings, []);
+    check(&mut store);
+}
+
+/// Puts the files of a compressed tar archive into a folder.
+fn unpack(archive: &[u8], folder: &Path) {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(archive).read_to_end(&mut bytes).unwrap();
+    let mut rest = bytes.as_slice();
+    while let Some((header, body)) = rest.split_at_checked(512).filter(|(header, _)| header[0] != 0) {
+        let text = |range: std::ops::Range<usize>| {
+            std::str::from_utf8(&header[range]).unwrap().trim_matches(['\0', ' ']).to_owned()
+        };
+        let size = usize::from_str_radix(&text(124..136), 8).unwrap();
+        let path = folder.join(text(0..100));
+        if header[156] == b'5' {
+            std::fs::create_dir_all(path).unwrap();
+        } else {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, &body[..size]).unwrap();
+        }
+        rest = &body[size.next_multiple_of(512)..];
     }
 }
