@@ -3,6 +3,8 @@
 mod api;
 mod app;
 mod arguments;
+#[cfg(test)]
+mod bench;
 mod catalog;
 mod clock;
 mod ingest;

@@ -85,6 +85,13 @@ impl Refusals {
     }
 }
 
+/// The samples of a request in protobuf.
+#[cfg(test)]
+pub(crate) fn unpacked(request: &[u8], interest: &Interest) -> Export {
+    let decoded = body::decode(body::Encoding::Protobuf, request).unwrap();
+    convert(&decoded.request, interest)
+}
+
 /// A request, converted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Export {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 const CACHE_BYTES: u64 = 32 << 20;
 const LOG_FILE: &str = "db";
+const SETTINGS_FILE: &str = "conf";
 const BLOBS_FOLDER: &str = "blobs";
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -52,6 +53,11 @@ impl Database {
             .flush_every_ms(None);
         let sled = open_patiently(folder, &config)?;
         let log = File::open(folder.join(LOG_FILE)).map_err(|source| StoreError::from_io(folder, source))?;
+        // A new database is nothing without its settings and its name, and sled waits for neither.
+        [&folder.join(SETTINGS_FILE), folder, folder.parent().unwrap_or(folder)]
+            .into_iter()
+            .try_for_each(|path| File::open(path)?.sync_all())
+            .map_err(|source| StoreError::from_io(folder, source))?;
         Ok(Self { folder: folder.to_owned(), sled, log })
     }
 

@@ -12,6 +12,7 @@ mod delivery;
 mod disk;
 mod ingest;
 mod otlp;
+mod power;
 mod process;
 mod receiver;
 mod refusals;
