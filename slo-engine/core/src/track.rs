@@ -17,6 +17,14 @@ fn make_room<T>(row: &mut VecDeque<T>) {
     }
 }
 
+/// Gives back room that is left over after many were dropped.
+fn give_back_room<T>(row: &mut VecDeque<T>) {
+    let needed = row.len() + row.len() / 16 + 4;
+    if row.capacity() > needed + needed / 4 {
+        row.shrink_to(needed);
+    }
+}
+
 /// Counts as running totals: the events of any span are one difference, however long the span.
 ///
 /// Totals wrap; differences stay right as long as the span itself holds fewer than 2^64 events. Events before the first
@@ -110,6 +118,8 @@ impl Counts {
                 self.base = total;
             }
         }
+        give_back_room(&mut self.numbers);
+        give_back_room(&mut self.totals);
         self.floor = self.floor.max(oldest);
     }
 
@@ -176,6 +186,8 @@ impl<T> Sparse<T> {
             self.numbers.pop_front();
             self.values.pop_front();
         }
+        give_back_room(&mut self.numbers);
+        give_back_room(&mut self.values);
         self.floor = self.floor.max(oldest);
     }
 

@@ -12,6 +12,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, DataPointFlags, ExponentialHistogramDataPoint, HistogramDataPoint, Metric,
     NumberDataPoint, number_data_point,
 };
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use pqscope_slo_core::distribution::{Distribution, Explicit, Exponential};
 use pqscope_slo_core::intake::{Level, Measured, Point, Rejected, Temporality};
 use pqscope_slo_core::series::{Attributes, Series, SourceId};
@@ -44,7 +45,11 @@ impl Interest {
         self.asked.contains(metric)
     }
 
-    fn counts(&self, metric: &str) -> bool {
+    pub(super) const fn known(&self) -> &Known {
+        &self.known
+    }
+
+    pub(super) fn counts(&self, metric: &str) -> bool {
         let housekeeping = HOUSEKEEPING_PREFIXES.iter().any(|prefix| metric.starts_with(prefix));
         self.asks(metric) || (metric.starts_with(OWN_PREFIX) && !housekeeping)
     }
@@ -56,20 +61,37 @@ pub(crate) fn convert(request: &ExportMetricsServiceRequest, interest: &Interest
     let mut export = Export::default();
     let mut identities = interest.known.begin();
     for resource in &request.resource_metrics {
-        let own = resource.resource.as_ref().map_or(&[][..], |resource| &resource.attributes);
-        let resource_attributes: Attributes = own.iter().map(text_pair).collect();
+        let sender = Sender::new(resource.resource.as_ref());
         for scope in &resource.scope_metrics {
             let scope_name = scope.scope.as_ref().map_or("", |scope| scope.name.as_str());
             for metric in &scope.metrics {
-                let source = SourceId::new(&resource_attributes, scope_name, &metric.name);
+                let source = sender.source(scope_name, &metric.name);
                 convert_metric(metric, source, interest, &mut identities, &mut export);
             }
         }
     }
+    drop(identities);
     export
 }
 
-fn convert_metric(
+/// The process behind a resource.
+pub(super) struct Sender {
+    attributes: Attributes,
+}
+
+impl Sender {
+    pub(super) fn new(resource: Option<&Resource>) -> Self {
+        let own = resource.map_or(&[][..], |resource| &resource.attributes);
+        Self { attributes: own.iter().map(text_pair).collect() }
+    }
+
+    /// The sender of one of its metrics.
+    pub(super) fn source(&self, scope: &str, metric: &str) -> SourceId {
+        SourceId::new(&self.attributes, scope, metric)
+    }
+}
+
+pub(super) fn convert_metric(
     metric: &Metric,
     source: SourceId,
     interest: &Interest,
@@ -122,7 +144,7 @@ fn convert_metric(
 
 /// Why a point cannot be made a sample.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-enum Fault {
+pub(super) enum Fault {
     #[error("summaries cannot be counted, send a counter or a histogram")]
     Kind,
     #[error("the point has neither asInt nor asDouble that could be read")]
@@ -134,7 +156,7 @@ enum Fault {
 }
 
 impl Fault {
-    const fn word(self) -> &'static str {
+    pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Kind => "kind",
             Self::NoValue => "unreadable",
@@ -170,21 +192,31 @@ fn take(
     attributes: &[KeyValue],
     reading: Result<Reading, Fault>,
 ) {
-    let sample = reading.and_then(|reading| {
-        let series = match identities.find(metric, attributes) {
-            Some(series) => series,
-            None => {
-                let series =
-                    Series { metric: metric.to_owned(), attributes: checked_attributes(attributes)? };
-                identities.note(metric, attributes, Identified::new(series))
-            }
-        };
-        Ok(Sample { source, series, reading })
-    });
-    match sample {
+    let series = match identities.find(metric, attributes) {
+        Some(series) => Ok(series),
+        None => identify(attributes, metric).map(|series| identities.note(attributes, series)),
+    };
+    take_found(export, source, metric, series, reading);
+}
+
+/// Takes a point whose series was looked up.
+pub(super) fn take_found(
+    export: &mut Export,
+    source: SourceId,
+    metric: &str,
+    series: Result<Identified, Fault>,
+    reading: Result<Reading, Fault>,
+) {
+    match reading.and_then(|reading| Ok(Sample { source, series: series?, reading })) {
         Ok(sample) => export.samples.push(sample),
         Err(fault) => refuse(export, 1, metric, &fault),
     }
+}
+
+/// The series of a metric with these attributes.
+pub(super) fn identify(attributes: &[KeyValue], metric: &str) -> Result<Identified, Fault> {
+    let attributes = checked_attributes(attributes)?;
+    Ok(Identified::new(Series { metric: metric.to_owned(), attributes }))
 }
 
 fn checked_attributes(attributes: &[KeyValue]) -> Result<Attributes, Fault> {
@@ -197,7 +229,10 @@ fn checked_attributes(attributes: &[KeyValue]) -> Result<Attributes, Fault> {
     all_fit.then_some(attributes).ok_or(Fault::Attributes)
 }
 
-fn number_point(point: &NumberDataPoint, temporality: Option<Temporality>) -> Result<Reading, Fault> {
+pub(super) fn number_point(
+    point: &NumberDataPoint,
+    temporality: Option<Temporality>,
+) -> Result<Reading, Fault> {
     let value = if has_no_value(point.flags) {
         None
     } else {
@@ -265,7 +300,7 @@ fn level_point(point: &NumberDataPoint) -> Result<Reading, Fault> {
     Ok(Reading::Level(Level::new(at, value)?))
 }
 
-fn temporality(code: i32) -> Option<Temporality> {
+pub(super) fn temporality(code: i32) -> Option<Temporality> {
     match AggregationTemporality::try_from(code) {
         Ok(AggregationTemporality::Cumulative) => Some(Temporality::Cumulative),
         Ok(AggregationTemporality::Delta) => Some(Temporality::Delta),

@@ -43,9 +43,26 @@ impl Deref for Identified {
 
 #[derive(Debug)]
 struct Entry {
-    /// Keys and values in the order in which they came.
-    pairs: Vec<(Box<str>, Box<str>)>,
+    form: Form,
     series: Identified,
+}
+
+/// Attributes as they came.
+#[derive(Debug)]
+enum Form {
+    /// Decoded: keys and values in their order.
+    Pairs(Vec<(Box<str>, Box<str>)>),
+    /// As they lie in a protobuf message.
+    Bytes(Box<[u8]>),
+}
+
+impl Form {
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Pairs(pairs) => pairs.iter().map(|(key, value)| key.len() + value.len()).sum(),
+            Self::Bytes(bytes) => bytes.len(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -89,24 +106,45 @@ impl Identities<'_> {
         }
         self.hash = hash.finish();
         let entry = self.held.as_ref()?.by_hash.get(&self.hash)?;
+        let Form::Pairs(pairs) = &entry.form else { return None };
         let same = entry.series.metric == metric
-            && entry.pairs.len() == attributes.len()
-            && entry
-                .pairs
+            && pairs.len() == attributes.len()
+            && pairs
                 .iter()
                 .zip(attributes)
                 .all(|((key, value), pair)| **key == *pair.key && text(pair) == Some(value));
         same.then(|| entry.series.clone())
     }
 
+    /// As [`find`](Self::find), for attributes as they lie in a protobuf message.
+    pub(super) fn find_raw(&mut self, metric: &str, raw: &[u8]) -> Option<Identified> {
+        let mut hash = self.known.hash.build_hasher();
+        hash.write(metric.as_bytes());
+        hash.write(raw);
+        self.hash = hash.finish();
+        let entry = self.held.as_ref()?.by_hash.get(&self.hash)?;
+        let Form::Bytes(bytes) = &entry.form else { return None };
+        (entry.series.metric == metric && **bytes == *raw).then(|| entry.series.clone())
+    }
+
     /// Remembers what was just looked up in vain.
-    pub(super) fn note(&mut self, metric: &str, attributes: &[KeyValue], series: Identified) -> Identified {
+    pub(super) fn note(&mut self, attributes: &[KeyValue], series: Identified) -> Identified {
         let pairs: Option<Vec<(Box<str>, Box<str>)>> =
             attributes.iter().map(|pair| Some((pair.key.as_str().into(), text(pair)?.into()))).collect();
-        if let Some(pairs) = pairs
-            && size_of(&pairs) + metric.len() <= LONGEST_BYTES
-        {
-            self.found.push((self.hash, Entry { pairs, series: series.clone() }));
+        match pairs {
+            Some(pairs) => self.remember(Form::Pairs(pairs), series),
+            None => series,
+        }
+    }
+
+    /// Remembers what was just looked up in vain.
+    pub(super) fn note_raw(&mut self, raw: &[u8], series: Identified) -> Identified {
+        self.remember(Form::Bytes(raw.into()), series)
+    }
+
+    fn remember(&mut self, form: Form, series: Identified) -> Identified {
+        if form.size_bytes() + series.metric.len() <= LONGEST_BYTES {
+            self.found.push((self.hash, Entry { form, series: series.clone() }));
         }
         series
     }
@@ -124,14 +162,10 @@ impl Drop for Identities<'_> {
                 *entries = Entries::default();
             }
             // Held twice: as they came, and in the series.
-            entries.bytes += ENTRY_BYTES + 2 * size_of(&entry.pairs);
+            entries.bytes += ENTRY_BYTES + 2 * entry.form.size_bytes();
             entries.by_hash.insert(hash, entry);
         }
     }
-}
-
-fn size_of(pairs: &[(Box<str>, Box<str>)]) -> usize {
-    pairs.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 
 /// A value that is a text.
@@ -159,7 +193,7 @@ mod tests {
         let series = Series::new("m", [("a", "b"), ("c", "d")]);
         let mut first = known.begin();
         assert_eq!(first.find("m", &attributes), None);
-        first.note("m", &attributes, Identified::new(series.clone()));
+        first.note(&attributes, Identified::new(series.clone()));
         drop(first);
         let mut second = known.begin();
         assert_eq!(second.find("m", &attributes).map(|found| found.id()), Some(series.id()));

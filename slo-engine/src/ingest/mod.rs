@@ -9,6 +9,7 @@ mod convert;
 pub(crate) mod grpc;
 pub(crate) mod http;
 mod known;
+mod wire;
 
 use convert::convert;
 pub(crate) use convert::{Interest, refuse_points};
@@ -88,8 +89,7 @@ impl Refusals {
 /// The samples of a request in protobuf.
 #[cfg(test)]
 pub(crate) fn unpacked(request: &[u8], interest: &Interest) -> Export {
-    let decoded = body::decode(body::Encoding::Protobuf, request).unwrap();
-    convert(&decoded.request, interest)
+    wire::convert_bytes(request, interest).unwrap()
 }
 
 /// A request, converted.
