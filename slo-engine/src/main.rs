@@ -14,7 +14,7 @@ mod store;
 mod web;
 
 use anyhow::Context as _;
-use arguments::{Arguments, Command, Serve, Validate};
+use arguments::{Arguments, Backup, Command, Restore, Serve, Validate};
 use clap::Parser;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -25,6 +25,8 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Serve(options) => serve(*options),
         Command::Validate(options) => validate(&options),
+        Command::Backup(options) => backup(&options),
+        Command::Restore(options) => restore(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,6 +69,32 @@ fn validate(options: &Validate) -> anyhow::Result<()> {
         let window = pqscope_slo_core::time::span_text(objective.window);
         writeln!(out, "{}: {} is fine: {target} % over {window}", objective.file, objective.name)?;
     }
+    Ok(())
+}
+
+fn backup(options: &Backup) -> anyhow::Result<()> {
+    // Opening would make a state where there is none.
+    anyhow::ensure!(options.state.is_dir(), "there is no state in {}", options.state.display());
+    let (store, findings) = store::Store::open(&options.state).map_err(|error| match error {
+        locked @ store::StoreError::Locked { .. } => {
+            let exports = options.state.join("exports");
+            anyhow::anyhow!(
+                "{locked}; a running engine exports its state every night into {}",
+                exports.display()
+            )
+        }
+        other => other.into(),
+    })?;
+    for finding in findings {
+        writeln!(std::io::stderr(), "{finding}")?;
+    }
+    store.snapshot(app::system_clock().now())?.write(&options.to)?;
+    Ok(())
+}
+
+fn restore(options: &Restore) -> anyhow::Result<()> {
+    let records = store::restore(&options.from, &options.state)?;
+    writeln!(std::io::stdout(), "{}: {records} records restored", options.state.display())?;
     Ok(())
 }
 

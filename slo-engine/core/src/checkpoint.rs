@@ -125,14 +125,22 @@ pub(crate) fn read_series(value: &[u8]) -> Option<(Kind, Series)> {
     Some((Kind::from_code(bytes.byte()?)?, get_series(&mut bytes)?))
 }
 
-pub(crate) fn mark(chunk: u64) -> Vec<u8> {
+/// The chunk, then per tier the first bucket that is not expired.
+pub(crate) fn mark(chunk: u64, oldest: [u32; 5]) -> Vec<u8> {
     let mut out = vec![ENCODING];
     put_number(&mut out, chunk);
+    oldest.iter().for_each(|oldest| put_number(&mut out, u64::from(*oldest)));
     out
 }
 
-pub(crate) fn read_mark(value: &[u8]) -> Option<u64> {
-    open(value)?.number()
+pub(crate) fn read_mark(value: &[u8]) -> Option<(u64, [u32; 5])> {
+    let mut bytes = open(value)?;
+    let chunk = bytes.number()?;
+    let mut oldest = [0; 5];
+    for place in &mut oldest {
+        *place = bytes.short()?;
+    }
+    Some((chunk, oldest))
 }
 
 /// Kind, number of buckets, then per bucket its distance to the one before (of the first: to zero) and its value.

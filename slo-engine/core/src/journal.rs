@@ -87,9 +87,11 @@ pub(crate) enum Entry {
         time: Timestamp,
         value: Value,
         increment: Option<Increment>,
+        /// The series that an increment goes to.
+        slot: Option<u32>,
     },
     /// A delta point was counted.
-    Delta { stream: u32, mark: (Timestamp, Timestamp), increment: Option<Increment> },
+    Delta { stream: u32, mark: (Timestamp, Timestamp), increment: Option<Increment>, slot: Option<u32> },
     /// Something that is no stream was counted.
     Add { slot: u32, at: Timestamp, amount: Measured },
 }
@@ -99,7 +101,7 @@ impl Entry {
     pub(crate) fn of_advance(stream: u32, known: Option<&StreamState>, advance: &Advance) -> Self {
         match advance {
             Advance::Delta { mark, increment } => {
-                Self::Delta { stream, mark: *mark, increment: increment.clone() }
+                Self::Delta { stream, mark: *mark, increment: increment.clone(), slot: None }
             }
             Advance::Cumulative { start, time, value, increment } => {
                 let (old_start, old) = match known {
@@ -120,15 +122,25 @@ impl Entry {
                     _ => Value::Set(value.clone()),
                 };
                 let start = (old_start != Some(*start)).then_some(*start);
-                Self::Cumulative { stream, start, time: *time, value: change, increment: increment.clone() }
+                Self::Cumulative {
+                    stream,
+                    start,
+                    time: *time,
+                    value: change,
+                    increment: increment.clone(),
+                    slot: None,
+                }
             }
         }
     }
 
-    /// Gives the entry the number of its stream.
-    pub(crate) const fn rename(&mut self, number: u32) {
-        if let Self::Cumulative { stream, .. } | Self::Delta { stream, .. } = self {
+    /// Gives the entry the number of its stream, and the place of the series that its increment goes to.
+    pub(crate) const fn rename(&mut self, number: u32, place: Option<u32>) {
+        if let Self::Cumulative { stream, slot, increment, .. }
+        | Self::Delta { stream, slot, increment, .. } = self
+        {
             *stream = number;
+            *slot = if increment.is_some() { place } else { None };
         }
     }
 
@@ -162,6 +174,7 @@ impl Entry {
 struct Context {
     time: u64,
     stream: u32,
+    slot: u32,
 }
 
 /// Collects entries into chunks.
@@ -179,7 +192,7 @@ impl Journal {
     pub(crate) const fn new(next: u64) -> Self {
         Self {
             bytes: Vec::new(),
-            context: Context { time: 0, stream: 0 },
+            context: Context { time: 0, stream: 0, slot: 0 },
             closed: Vec::new(),
             closed_bytes: 0,
             next,
@@ -227,7 +240,7 @@ impl Journal {
             self.bytes.push(ENCODING);
             let time = entry.time().nanoseconds();
             put_number(&mut self.bytes, time);
-            self.context = Context { time, stream: 0 };
+            self.context = Context { time, stream: 0, slot: 0 };
         }
         encode(&mut self.bytes, &mut self.context, entry);
         if self.bytes.len() >= CHUNK_BYTES {
@@ -292,7 +305,7 @@ fn encode(out: &mut Vec<u8>, context: &mut Context, entry: &Entry) {
             put_number(out, u64::from(*slot));
             put_measured(out, amount);
         }
-        Entry::Cumulative { stream, start, time, value, increment } => {
+        Entry::Cumulative { stream, start, time, value, increment, slot } => {
             let (kind, flags) = match (value, increment) {
                 (Value::Plus, _) => (COUNTER, HAS_INCREMENT),
                 (Value::Whole, _) => (COUNTER, HAS_INCREMENT | IS_WHOLE),
@@ -314,14 +327,14 @@ fn encode(out: &mut Vec<u8>, context: &mut Context, entry: &Entry) {
                 (_, Value::Set(value)) => put_measured(out, value),
                 _ => {}
             }
-            put_increment(out, increment.as_ref(), kind == COUNTER);
+            put_increment(out, context, increment.as_ref(), *slot, kind == COUNTER);
         }
-        Entry::Delta { stream, mark: (start, time), increment } => {
+        Entry::Delta { stream, mark: (start, time), increment, slot } => {
             let flags = if increment.is_some() { HAS_INCREMENT } else { 0 };
             put_head(out, context, DELTA | flags | from_flag(increment.as_ref()), *time);
             put_stream(out, context, *stream);
             put_number(out, time.nanoseconds().saturating_sub(start.nanoseconds()));
-            put_increment(out, increment.as_ref(), false);
+            put_increment(out, context, increment.as_ref(), *slot, false);
         }
     }
 }
@@ -330,8 +343,18 @@ fn from_flag(increment: Option<&Increment>) -> u8 {
     if increment.is_some_and(|increment| !increment.is_instant()) { HAS_FROM } else { 0 }
 }
 
-fn put_increment(out: &mut Vec<u8>, increment: Option<&Increment>, is_counter: bool) {
+fn put_increment(
+    out: &mut Vec<u8>,
+    context: &mut Context,
+    increment: Option<&Increment>,
+    slot: Option<u32>,
+    is_counter: bool,
+) {
     let Some(increment) = increment else { return };
+    // Who has an increment has a series; where not, the highest place stands for none.
+    let slot = slot.unwrap_or(u32::MAX);
+    put_signed(out, i64::from(slot) - i64::from(context.slot));
+    context.slot = slot;
     if !increment.is_instant() {
         put_number(out, increment.until.nanoseconds().saturating_sub(increment.from.nanoseconds()));
     }
@@ -380,7 +403,7 @@ pub(crate) fn get_series(bytes: &mut Reader<'_>) -> Option<Series> {
 pub(crate) fn entries(chunk: &[u8]) -> impl Iterator<Item = Option<Entry>> + '_ {
     let mut bytes = Reader::new(chunk);
     let begun = bytes.byte().filter(|encoding| *encoding == ENCODING).and_then(|_| bytes.number());
-    let mut context = Context { time: begun.unwrap_or(0), stream: 0 };
+    let mut context = Context { time: begun.unwrap_or(0), stream: 0, slot: 0 };
     let mut readable = begun.is_some();
     let mut first = true;
     std::iter::from_fn(move || {
@@ -452,13 +475,14 @@ fn decode(bytes: &mut Reader<'_>, context: &mut Context) -> Option<Entry> {
                 (true, false) => Value::Set(Measured::Count(bytes.number()?)),
                 (false, _) => Value::Set(get_measured(bytes)?),
             };
-            let increment = get_increment(bytes, head, time, is_counter)?;
-            Entry::Cumulative { stream, start, time, value, increment }
+            let (increment, slot) = get_increment(bytes, context, head, is_counter)?;
+            Entry::Cumulative { stream, start, time, value, increment, slot }
         }
         _ => {
             let stream = get_stream(bytes, context)?;
             let start = Timestamp::from_nanoseconds(time.nanoseconds().saturating_sub(bytes.number()?));
-            Entry::Delta { stream, mark: (start, time), increment: get_increment(bytes, head, time, false)? }
+            let (increment, slot) = get_increment(bytes, context, head, false)?;
+            Entry::Delta { stream, mark: (start, time), increment, slot }
         }
     })
 }
@@ -470,17 +494,19 @@ fn get_stream(bytes: &mut Reader<'_>, context: &mut Context) -> Option<u32> {
 
 fn get_increment(
     bytes: &mut Reader<'_>,
+    context: &mut Context,
     head: u8,
-    until: Timestamp,
     is_counter: bool,
-) -> Option<Option<Increment>> {
+) -> Option<(Option<Increment>, Option<u32>)> {
     if head & HAS_INCREMENT == 0 {
-        return Some(None);
+        return Some((None, None));
     }
+    context.slot = i64::from(context.slot).checked_add(bytes.signed()?)?.try_into().ok()?;
     let span = if head & HAS_FROM == 0 { 0 } else { bytes.number()? };
-    let from = Timestamp::from_nanoseconds(until.nanoseconds().saturating_sub(span));
+    let until = Timestamp::from_nanoseconds(context.time);
+    let from = Timestamp::from_nanoseconds(context.time.saturating_sub(span));
     let amount = if is_counter { Measured::Count(bytes.number()?) } else { get_measured(bytes)? };
-    Some(Some(Increment { from, until, amount }))
+    Some((Some(Increment { from, until, amount }), Some(context.slot)))
 }
 
 #[cfg(test)]
@@ -488,7 +514,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_busy_counter_takes_four_bytes() {
+    fn a_busy_counter_takes_five_bytes() {
         let mut journal = Journal::new(7);
         let at = Timestamp::from_seconds(1_800_000_000);
         for stream in 0..100 {
@@ -498,12 +524,19 @@ mod tests {
                 amount: Measured::Count(50),
             });
             let time = at.after(std::time::Duration::from_secs(10));
-            journal.put(&Entry::Cumulative { stream, start: None, time, value: Value::Plus, increment });
+            journal.put(&Entry::Cumulative {
+                stream,
+                start: None,
+                time,
+                value: Value::Plus,
+                increment,
+                slot: Some(stream),
+            });
         }
         let chunks = journal.take();
         assert_eq!(chunks.len(), 1);
         assert_eq!(chunks[0].number, 7);
-        assert!(chunks[0].bytes.len() <= 320, "{}", chunks[0].bytes.len());
+        assert!(chunks[0].bytes.len() <= 520, "{}", chunks[0].bytes.len());
         assert_eq!(entries(&chunks[0].bytes).filter(Option::is_some).count(), 100);
     }
 

@@ -94,11 +94,6 @@ impl Counts {
         self.total_at(self.numbers.partition_point(|held| *held < number))
     }
 
-    /// Whether the buckets from this number on are held.
-    pub(crate) const fn reaches(&self, number: u32) -> bool {
-        number >= self.floor
-    }
-
     /// All events there ever were.
     pub(crate) fn all(&self) -> u64 {
         self.totals.back().copied().unwrap_or(self.base)

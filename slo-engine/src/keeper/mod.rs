@@ -6,6 +6,7 @@
 
 mod counts;
 mod incidents;
+mod upkeep;
 mod view;
 
 pub(crate) use view::{Notice, ObjectiveView, View};
@@ -43,6 +44,10 @@ pub(crate) struct Duties {
     pub(crate) limits: Limits,
     /// How often counts are written as they stand.
     pub(crate) checkpoint_interval: Duration,
+    /// How often the whole state is exported.
+    pub(crate) export_interval: Duration,
+    /// Above this size of the database, fine history is dropped before its time.
+    pub(crate) max_state_bytes: u64,
 }
 
 /// The channels that lead to the keeper.
@@ -70,6 +75,11 @@ pub(crate) struct Keeper {
     evaluations: u64,
     expired_at: Timestamp,
     checkpoint_at: Timestamp,
+    exported_at: Timestamp,
+    /// The thread that writes an export.
+    exporting: Option<std::thread::JoinHandle<()>>,
+    /// How much history is dropped before its time; zero is none.
+    shed_step: u32,
     /// The oldest chunk of the journal on disk.
     first_chunk: u64,
     /// Bytes of the journal that no checkpoint covers.
@@ -114,6 +124,9 @@ impl Keeper {
             evaluations: 0,
             expired_at: now,
             checkpoint_at: now,
+            exported_at: now,
+            exporting: None,
+            shed_step: 0,
             first_chunk,
             journal_bytes,
             view,
@@ -154,6 +167,9 @@ impl Keeper {
             self.settle(settlement);
         }
         self.finish_checkpoint();
+        if let Some(exporting) = self.exporting.take() {
+            let _ = exporting.join();
+        }
     }
 
     /// One round: age, save, evaluate, write, tell.
@@ -161,6 +177,7 @@ impl Keeper {
         let now = self.clock.now();
         if now.since(self.expired_at) >= EXPIRY_INTERVAL || now < self.expired_at {
             self.recorder.expire(now);
+            self.shed(now);
             self.expired_at = now;
         }
         if self.recorder.unsaved() > 0
@@ -169,6 +186,7 @@ impl Keeper {
             tracing::warn!("counts wait to be saved: {error}");
         }
         self.advance_checkpoint();
+        self.export(now);
         self.evaluations += 1;
         self.observe(now);
     }

@@ -21,7 +21,7 @@ const BLOBS_FOLDER: &str = "blobs";
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// sled frees at every 128th access.
-const LEAST_TOUCHES: usize = 256;
+const LEAST_TOUCHES: usize = 1_024;
 /// Looked up to no other end than to look something up.
 const UNUSED_KEY: &[u8] = b"\x00";
 
@@ -111,6 +111,11 @@ impl Database {
             let (key, value) = pair.map_err(|error| fault(&self.folder, error))?;
             Ok((key.to_vec(), value.to_vec()))
         })
+    }
+
+    /// Lets go of the files, so that the folder can be moved.
+    pub(super) fn close(self) {
+        drop(self);
     }
 
     /// Bytes on disk.

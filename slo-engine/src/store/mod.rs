@@ -8,12 +8,14 @@
 //! STATE/high-water   number and hash of the last acknowledged commit
 //! STATE/ballast      room kept for a full disk
 //! STATE/sled/        the database
+//! STATE/exports/     the state of the last nights, each in a file of its own
 //! ```
 
 mod ballast;
 mod counts;
 mod database;
 mod error;
+mod export;
 mod keys;
 mod layout1;
 mod lock;
@@ -22,6 +24,7 @@ mod record;
 
 pub(crate) use counts::Recovered;
 pub(crate) use error::StoreError;
+pub(crate) use export::restore;
 pub(crate) use keys::Table;
 pub(crate) use record::Batch;
 
@@ -37,6 +40,8 @@ use std::path::{Path, PathBuf};
 /// Layout of keys and values that this program writes.
 const LAYOUT: u32 = 2;
 const DATABASE_FOLDER: &str = "sled";
+/// A database that is being built from an export.
+const RESTORING_FOLDER: &str = "sled.restoring";
 
 /// Whether the sender of a batch still has what is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +61,8 @@ pub(crate) enum Finding {
         to: PathBuf,
         /// What was wrong.
         detail: String,
+        /// The export that took its place.
+        restored: Option<PathBuf>,
     },
     /// The database stands behind what was acknowledged.
     RolledBack {
@@ -78,7 +85,13 @@ pub(crate) enum Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::MovedAside { to, detail } => write!(
+            Self::MovedAside { to, detail, restored: Some(export) } => write!(
+                f,
+                "the state was damaged ({detail}); it was moved to {} and the export {} restored: what came after it is missing",
+                to.display(),
+                export.display()
+            ),
+            Self::MovedAside { to, detail, restored: None } => write!(
                 f,
                 "the state was damaged ({detail}); it was moved to {} and an empty one begun: budgets and incidents start anew",
                 to.display()
@@ -148,11 +161,24 @@ impl Store {
             findings.push(Finding::BallastReleased);
         }
         let mut mark = HighWaterMark::open(folder)?;
+        export::remove_folder(&folder.join(RESTORING_FOLDER))
+            .map_err(|source| StoreError::from_io(folder, source))?;
+        if mark.position().is_some()
+            && !folder.join(DATABASE_FOLDER).exists()
+            && let Some(to) = last_moved_aside(folder)
+            && let Some(export) = export::restore_latest(folder)?
+        {
+            // Killed after the damaged database was moved aside and before the export was in its place.
+            let detail = "found on the start before".to_owned();
+            findings.push(Finding::MovedAside { to, detail, restored: Some(export) });
+            mark.restart(Position::default()).map_err(|source| StoreError::from_io(folder, source))?;
+        }
         let database = match Database::open(&folder.join(DATABASE_FOLDER)) {
             Ok(database) => database,
             Err(StoreError::Damaged { detail, .. }) => {
                 let to = move_aside(folder)?;
-                findings.push(Finding::MovedAside { to, detail });
+                let restored = export::restore_latest(folder)?;
+                findings.push(Finding::MovedAside { to, detail, restored });
                 mark.restart(Position::default()).map_err(|source| StoreError::from_io(folder, source))?;
                 Database::open(&folder.join(DATABASE_FOLDER))?
             }
@@ -219,6 +245,11 @@ impl Store {
             }
         }
         Ok(loaded)
+    }
+
+    /// Whether the disk is nearly full.
+    pub(crate) fn is_short_of_room(&self) -> bool {
+        self.ballast.is_low()
     }
 
     /// Figures as of now.
@@ -338,6 +369,11 @@ fn move_aside(folder: &Path) -> Result<PathBuf, StoreError> {
         .unwrap_or_else(|| folder.join(format!("{DATABASE_FOLDER}.damaged")));
     std::fs::rename(from, &to).map_err(|source| StoreError::from_io(folder, source))?;
     Ok(to)
+}
+
+fn last_moved_aside(folder: &Path) -> Option<PathBuf> {
+    let candidates = (1u32..).map(|number| folder.join(format!("{DATABASE_FOLDER}.damaged-{number}")));
+    candidates.take_while(|candidate| candidate.exists()).last()
 }
 
 #[cfg(test)]

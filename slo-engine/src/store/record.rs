@@ -8,7 +8,7 @@ use super::keys::Table;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-const JSON: u8 = 1;
+pub(super) const JSON: u8 = 1;
 
 /// Records to be written together.
 #[derive(Debug, Default)]

@@ -88,7 +88,7 @@ async fn kills_lose_nothing_and_double_nothing() {
     let mut arguments =
         vec!["--slo", slos.to_str().unwrap(), "--webhook", &receiver.url, "--evaluation-interval", "100ms"];
     // So often that every other kill meets one under way.
-    arguments.extend(["--checkpoint-interval", "100ms"]);
+    arguments.extend(["--checkpoint-interval", "100ms", "--export-interval", "250ms"]);
 
     let mut engine = Engine::start(&state, &arguments);
     let agent = Arc::new(Agent {

@@ -7,6 +7,7 @@
     reason = "a test stops at whatever it does not expect, and says what it skips"
 )]
 
+mod backup;
 mod crash;
 mod delivery;
 mod disk;

@@ -62,17 +62,6 @@ fn row<T>(rows: &[T; 5], tier: Tier) -> Option<&T> {
     rows.get(at(tier))
 }
 
-/// Events before an edge. Where fine buckets were shed before their time, the next coarser tier answers.
-fn before(rows: &[Counts; 5], edge: Edge) -> u64 {
-    let tiers = Tier::ALL.into_iter().zip(rows).filter(|(tier, _)| *tier >= edge.tier);
-    let mut answers = tiers.map(|(tier, row)| (number(tier, edge.seconds), row));
-    let fitting = answers.find(|(number, row)| row.reaches(*number));
-    fitting.map_or_else(
-        || rows.last().map_or(0, |days| days.before(number(Tier::Day, edge.seconds))),
-        |(number, row)| row.before(number),
-    )
-}
-
 impl Account {
     pub(crate) fn new(id: SeriesId, series: Arc<Series>, kind: Kind) -> Self {
         let rows = match kind {
@@ -162,11 +151,28 @@ impl Account {
         sum
     }
 
+    /// The edge in the finest tier that holds it: where fine buckets were shed before their time, a coarser one answers.
+    fn held(&self, edge: Edge) -> Edge {
+        let holds = |tier: &Tier| {
+            let oldest = self.oldest.get(at(*tier)).copied().unwrap_or(0);
+            number(*tier, edge.seconds) >= oldest
+        };
+        let tiers = Tier::ALL.into_iter().filter(|tier| *tier >= edge.tier);
+        match tiers.into_iter().find(holds) {
+            Some(tier) => Edge { seconds: floor(edge.seconds, tier.seconds()), tier },
+            None => Edge { seconds: floor(edge.seconds, Tier::Day.seconds()), tier: Tier::Day },
+        }
+    }
+
     /// Events between two edges, each on the grid of the finest tier that reaches it.
     pub(crate) fn count(&self, from: Edge, to: Edge) -> u64 {
         match &self.rows {
             Rows::Counts(rows) if from.seconds < to.seconds => {
-                before(rows, to).wrapping_sub(before(rows, from))
+                let before = |edge: Edge| {
+                    let edge = self.held(edge);
+                    row(rows, edge.tier).map_or(0, |row| row.before(number(edge.tier, edge.seconds)))
+                };
+                before(to).wrapping_sub(before(from))
             }
             Rows::Distributions(_) => self.sum(from, to).map_or(0, |sum| sum.total()),
             Rows::Counts(_) | Rows::Levels(_) => 0,
@@ -177,6 +183,7 @@ impl Account {
         if let Rows::Counts(_) = self.rows {
             return Some(self.count(from, to)).filter(|count| *count > 0).map(Measured::Count);
         }
+        let (from, to) = (self.held(from), self.held(to));
         let mut sum = None;
         self.join_range(Tier::TenSeconds, from.seconds, to.seconds, &mut sum);
         sum
@@ -254,6 +261,25 @@ impl Account {
             stale |= self.drop_before(tier, u32::try_from(oldest).unwrap_or(u32::MAX));
         }
         stale
+    }
+
+    /// Drops fine buckets before their time: each step halves what the finest tiers keep, and goes one tier further.
+    pub(crate) fn shed(&mut self, now: Timestamp, step: u32) -> bool {
+        let mut stale = false;
+        for (tier, before) in Tier::ALL.into_iter().zip(0_u32..) {
+            let halvings = step.saturating_sub(before).min(8);
+            if halvings > 0 {
+                let kept = std::time::Duration::from_secs(tier.reach().as_secs() >> halvings);
+                let oldest = now.before(kept).seconds() / tier.seconds();
+                stale |= self.drop_before(tier, u32::try_from(oldest).unwrap_or(u32::MAX));
+            }
+        }
+        stale
+    }
+
+    /// First buckets that are not expired, by tier.
+    pub(crate) const fn oldest(&self) -> [u32; 5] {
+        self.oldest
     }
 
     /// Drops the buckets of a tier below a number; says whether that leaves blocks on disk that should go.

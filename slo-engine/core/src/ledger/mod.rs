@@ -337,12 +337,15 @@ impl Ledger {
         slot
     }
 
-    /// Puts a series into a place. Whatever was there, or has the same number elsewhere, is gone.
+    /// Puts a series into a place. Whatever was there is gone. Of two places of one series the later stands: the series
+    /// went from the earlier one, and came back.
     pub(crate) fn define(&mut self, slot: Slot, id: SeriesId, series: Series, kind: Kind) {
-        self.remove(slot);
-        if let Some(other) = self.slot(id) {
-            self.remove(other);
+        match self.slot(id) {
+            Some(other) if other > slot => return,
+            Some(other) => self.remove(other),
+            None => {}
         }
+        self.remove(slot);
         let index = slot.0 as usize;
         if self.accounts.len() <= index {
             self.accounts.resize_with(index + 1, || None);
@@ -405,6 +408,16 @@ impl Ledger {
     /// Forgets buckets beyond their retention, and series that have none left.
     pub fn expire(&mut self, now: Timestamp) {
         self.forget(now, now);
+    }
+
+    /// Drops fine buckets before their time.
+    pub(crate) fn shed(&mut self, now: Timestamp, step: u32) {
+        let slots: Vec<Slot> = self.slots().collect();
+        for slot in slots {
+            if self.account_mut(slot).is_some_and(|account| account.shed(now, step)) {
+                self.mark_dirty(slot);
+            }
+        }
     }
 
     /// All places that hold a series.

@@ -175,7 +175,7 @@ impl Recorder {
             self.journal.put(&Entry::Bind { stream: number, slot: slot.index() });
         }
         if let Some(mut entry) = entry {
-            entry.rename(number);
+            entry.rename(number, slot.map(Slot::index));
             self.journal.put(&entry);
         }
         self.hear(slot, now);
@@ -360,6 +360,13 @@ impl Recorder {
     /// Number of streams that are remembered.
     pub fn streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Drops fine history before its time, where the disk cannot hold all of it: step 1 halves what is kept of ten-second
+    /// buckets, step 2 halves it again and that of minutes too, and so on. Windows are answered from coarser buckets
+    /// then. The next checkpoint removes it from disk.
+    pub fn shed(&mut self, now: Timestamp, step: u32) {
+        self.ledger.shed(now, step);
     }
 
     /// Forgets what is beyond its retention. Call it every few minutes.

@@ -4,7 +4,7 @@ use super::{Recorder, Source, Stream};
 use crate::checkpoint::{self, SavedKey, SavedStream};
 use crate::intake::SourceState;
 use crate::journal::{self, Entry, Journal};
-use crate::ledger::{Limits, Slot};
+use crate::ledger::{Limits, Slot, Tier};
 use crate::time::Timestamp;
 use std::collections::HashMap;
 
@@ -12,7 +12,9 @@ use std::collections::HashMap;
 pub struct Recovery {
     recorder: Recorder,
     /// Blocks whose series has not come yet.
-    early: Vec<(Slot, crate::ledger::Tier, u32, Vec<u8>)>,
+    early: Vec<(Slot, Tier, u32, Vec<u8>)>,
+    /// First buckets that are not expired.
+    oldest: Vec<(Slot, [u32; 5])>,
     series_marks: HashMap<u32, u64>,
     stream_marks: HashMap<u32, u64>,
     source_marks: HashMap<u32, u64>,
@@ -28,6 +30,7 @@ impl Recovery {
         Self {
             recorder: Recorder::new(birth, limits),
             early: Vec::new(),
+            oldest: Vec::new(),
             series_marks: HashMap::new(),
             stream_marks: HashMap::new(),
             source_marks: HashMap::new(),
@@ -55,10 +58,13 @@ impl Recovery {
             SavedKey::Series(slot) => {
                 let (kind, series) = checkpoint::read_series(value)?;
                 self.recorder.ledger.define(slot, series.id(), series, kind);
-                self.recorder.ledger.account_mut(slot)?.is_new = false;
+                if let Some(account) = self.recorder.ledger.account_mut(slot) {
+                    account.is_new = false;
+                }
             }
             SavedKey::Mark(slot) => {
-                let mark = checkpoint::read_mark(value)?;
+                let (mark, oldest) = checkpoint::read_mark(value)?;
+                self.oldest.push((slot, oldest));
                 self.series_marks.insert(slot.index(), mark);
                 self.next_chunk = self.next_chunk.max(mark.checked_add(1)?);
             }
@@ -115,6 +121,12 @@ impl Recovery {
         for slot in slots {
             if let Some(account) = self.recorder.ledger.account_mut(slot) {
                 account.settle();
+            }
+        }
+        for (slot, oldest) in std::mem::take(&mut self.oldest) {
+            let Some(account) = self.recorder.ledger.account_mut(slot) else { continue };
+            for (tier, oldest) in Tier::ALL.into_iter().zip(oldest) {
+                account.drop_before(tier, oldest);
             }
         }
     }
@@ -183,18 +195,21 @@ impl Recovery {
                     recorder.streams.at_mut(*stream)?.slot = Some(Slot::from_index(*slot));
                 }
             }
-            Entry::Cumulative { stream, increment, .. } | Entry::Delta { stream, increment, .. } => {
+            Entry::Cumulative { stream, slot, increment, .. }
+            | Entry::Delta { stream, slot, increment, .. } => {
                 // A stream that was forgotten meanwhile is no fault.
-                let Some(held) = recorder.streams.at_mut(*stream) else { return Some(()) };
-                if is_new(&self.stream_marks, *stream) {
+                if is_new(&self.stream_marks, *stream)
+                    && let Some(held) = recorder.streams.at_mut(*stream)
+                {
                     held.state = entry.after(held.state.take());
                     if !std::mem::replace(&mut held.dirty, true) {
                         recorder.dirty_streams.push(*stream);
                     }
                 }
-                if let (Some(slot), Some(increment)) = (held.slot, increment)
-                    && is_new(&self.series_marks, slot.index())
+                if let (Some(slot), Some(increment)) = (slot, increment)
+                    && is_new(&self.series_marks, *slot)
                 {
+                    let slot = Slot::from_index(*slot);
                     increment
                         .parts()
                         .iter()

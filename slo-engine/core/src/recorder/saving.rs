@@ -112,7 +112,7 @@ impl Recorder {
             for (tier, block) in stale {
                 put(&mut piece, SavedKey::Block { slot, tier, block }, None);
             }
-            full |= put(&mut piece, SavedKey::Mark(slot), Some(checkpoint::mark(mark)));
+            full |= put(&mut piece, SavedKey::Mark(slot), Some(checkpoint::mark(mark, account.oldest())));
         }
         while !full && let Some(number) = checkpoint.streams.pop() {
             let value = self.streams.at_mut(number).map(|stream| {
