@@ -1,5 +1,9 @@
 use super::*;
+use pqscope_slo_core::ledger::{Limits, Window};
+use pqscope_slo_core::series::Series;
+use pqscope_slo_core::time::Timestamp;
 use rustix::mount::{MountFlags, UnmountFlags};
+use std::time::Duration;
 
 fn batch(key: &str, value: u64) -> Batch {
     let mut batch = Batch::default();
@@ -239,51 +243,69 @@ impl Drop for SmallDisk<'_> {
     }
 }
 
-/// A state that the last version before layout 2 wrote: it sent 300, 600, 900 good events of `a`, 20 good and 80 bad ones
-/// of `b` three times, seven as a delta, and two histograms; `b` burned.
+/// States that were written as others see them: 300, 600, 900 good events of `a`, 20 good and 80 bad ones of `b` three
+/// times, seven as a delta, and two histograms; `b` burned. That of layout 2 has a gauge besides, and its writer was
+/// killed.
+const LAYOUT_1: &[u8] = include_bytes!("../../tests/fixtures/layout-1.tar.gz");
+const LAYOUT_2: &[u8] = include_bytes!("../../tests/fixtures/layout-2.tar.gz");
+
 #[test]
 fn a_state_of_layout_1_is_taken_over() {
-    use pqscope_slo_core::ledger::{Limits, Window};
-    use pqscope_slo_core::series::Series;
-    use pqscope_slo_core::time::Timestamp;
-    use std::time::Duration;
-
     let folder = tempfile::tempdir().unwrap();
-    unpack(include_bytes!("../../tests/fixtures/layout-1.tar.gz"), folder.path());
+    unpack(LAYOUT_1, folder.path());
     let state = folder.path().join("state");
-    // 2026-11-25T01:39:00Z, just after it was written.
-    let now = Timestamp::from_seconds(1_795_570_740);
-    let check = |store: &mut Store| {
-        let recovered = store.recover(Limits::default(), now).unwrap();
-        assert_eq!(recovered.unreadable, 0);
-        let ledger = recovered.recorder.ledger();
-        let window = Window::ending(now, Duration::from_secs(3_600));
-        let sum = |series: &Series| ledger.sum(series.id(), window, now).map(|sum| sum.total());
-        let handshakes = |service: &str, outcome: &str| {
-            let attributes = [("pqscope.service", service), ("pqscope.outcome", outcome)];
-            sum(&Series::new("pqscope.handshakes", attributes))
-        };
-        assert_eq!(handshakes("a", "completed"), Some(900));
-        assert_eq!((handshakes("b", "completed"), handshakes("b", "failed")), (Some(60), Some(240)));
-        let attributes = [("pqscope.service", "a"), ("pqscope.outcome", "completed")];
-        assert_eq!(sum(&Series::new("pqscope.extra", attributes)), Some(7));
-        let sizes = Series::new("pqscope.sizes", [("pqscope.service", "a")]);
-        let sizes = ledger.sum(sizes.id(), window, now).unwrap();
-        assert_eq!((sizes.total(), sizes.at_or_below(0.5)), (6, Some(3)));
-        assert_eq!(sum(&Series::new("pqscope.handshake.duration", [("pqscope.service", "a")])), Some(9));
-        assert_eq!(recovered.recorder.streams(), 7);
-        assert_eq!(store.load::<serde_json::Value>(Table::Incident).unwrap().records.len(), 2);
-        assert_eq!(store.load::<serde_json::Value>(Table::Transition).unwrap().records.len(), 2);
-        assert_eq!(store.load::<serde_json::Value>(Table::Notification).unwrap().records.len(), 1);
-        assert_eq!(store.load::<serde_json::Value>(Table::Bucket1).unwrap().records.len(), 0);
-    };
     let (mut store, findings) = Store::open(&state).unwrap();
     assert_eq!(findings, [Finding::Migrated { from: 1, unreadable: 0 }]);
-    check(&mut store);
+    // 2026-11-25T01:39:00Z, just after it was written.
+    check_fixture(&mut store, 1_795_570_740, 7);
     drop(store);
     let (mut store, findings) = Store::open(&state).unwrap();
     assert_eq!(findings, []);
-    check(&mut store);
+    check_fixture(&mut store, 1_795_570_740, 7);
+}
+
+/// The bytes that this version writes; a later version must read them.
+#[test]
+fn a_state_of_layout_2_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    unpack(LAYOUT_2, folder.path());
+    let (mut store, findings) = Store::open(&folder.path().join("state")).unwrap();
+    assert_eq!(findings, []);
+    let now = 1_795_573_776;
+    check_fixture(&mut store, now, 7);
+    let now = Timestamp::from_seconds(now);
+    let recovered = store.recover(Limits::default(), now).unwrap();
+    let level = Series::new("pqscope.level", [("pqscope.service", "a")]);
+    assert_eq!(
+        recovered.recorder.ledger().level_at(level.id(), now, now).map(|level| level.value),
+        Some(0.75)
+    );
+}
+
+fn check_fixture(store: &mut Store, now: u64, streams: usize) {
+    let now = Timestamp::from_seconds(now);
+    let recovered = store.recover(Limits::default(), now).unwrap();
+    assert_eq!(recovered.unreadable, 0);
+    let ledger = recovered.recorder.ledger();
+    let window = Window::ending(now, Duration::from_secs(3_600));
+    let sum = |series: &Series| ledger.sum(series.id(), window, now).map(|sum| sum.total());
+    let handshakes = |service: &str, outcome: &str| {
+        let attributes = [("pqscope.service", service), ("pqscope.outcome", outcome)];
+        sum(&Series::new("pqscope.handshakes", attributes))
+    };
+    assert_eq!(handshakes("a", "completed"), Some(900));
+    assert_eq!((handshakes("b", "completed"), handshakes("b", "failed")), (Some(60), Some(240)));
+    let attributes = [("pqscope.service", "a"), ("pqscope.outcome", "completed")];
+    assert_eq!(sum(&Series::new("pqscope.extra", attributes)), Some(7));
+    let sizes = Series::new("pqscope.sizes", [("pqscope.service", "a")]);
+    let sizes = ledger.sum(sizes.id(), window, now).unwrap();
+    assert_eq!((sizes.total(), sizes.at_or_below(0.5)), (6, Some(3)));
+    assert_eq!(sum(&Series::new("pqscope.handshake.duration", [("pqscope.service", "a")])), Some(9));
+    assert_eq!(recovered.recorder.streams(), streams);
+    assert_eq!(store.load::<serde_json::Value>(Table::Incident).unwrap().records.len(), 2);
+    assert_eq!(store.load::<serde_json::Value>(Table::Transition).unwrap().records.len(), 2);
+    assert_eq!(store.load::<serde_json::Value>(Table::Notification).unwrap().records.len(), 1);
+    assert_eq!(store.load::<serde_json::Value>(Table::Bucket1).unwrap().records.len(), 0);
 }
 
 /// Puts the files of a compressed tar archive into a folder.
