@@ -98,6 +98,9 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
         evaluation_interval: options.evaluation_interval,
         rotation_grace: options.rotation_grace,
         limits: Limits::default(),
+        checkpoint_interval: options.checkpoint_interval,
+        export_interval: options.export_interval,
+        max_state_bytes: options.max_state_size,
     };
     let (order_sender, orders) = mpsc::channel(WAITING_ORDERS);
     let (keeper, view) = Keeper::new(store, &findings, duties, clock.clone(), rows)?;
@@ -151,7 +154,7 @@ fn interest(catalog: &Catalog) -> Interest {
 }
 
 /// The wall clock. Buckets and records carry its time; waiting is done by the runtime's monotonic one.
-fn system_clock() -> Clock {
+pub(crate) fn system_clock() -> Clock {
     Clock::new(|| {
         #[expect(clippy::disallowed_methods, reason = "this room hands the time to all others")]
         let now = SystemTime::now();

@@ -66,6 +66,34 @@ pub(crate) enum Command {
     /// Try objectives on recorded data: when would they have alerted, and what would each condition have cost.
     #[command(after_long_help = REPLAY_HELP)]
     Replay(Replay),
+    /// Write the state of a stopped engine into one file.
+    #[command(after_long_help = EXIT_STATUS)]
+    Backup(Backup),
+    /// Make a state folder from such a file, or from a nightly export.
+    #[command(after_long_help = EXIT_STATUS)]
+    Restore(Restore),
+}
+
+/// Options of `backup`.
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// Folder of the state. Of a running engine, copy the latest file in its folder `exports` instead.
+    #[arg(long, value_name = "DIR", default_value = "pqscope-state")]
+    pub(crate) state: PathBuf,
+    /// File to write, such as state.jsonl.gz.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
+}
+
+/// Options of `restore`.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// File that `backup` or a running engine wrote.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: PathBuf,
+    /// Folder to make; it must be empty or not there.
+    #[arg(long, value_name = "DIR", default_value = "pqscope-state")]
+    pub(crate) state: PathBuf,
 }
 
 /// Options of `serve`.
@@ -105,6 +133,17 @@ pub(crate) struct Serve {
     /// How long reports about a key rotation are waited for after it was due, before it is failed or overdue.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_grace)]
     pub(crate) rotation_grace: Duration,
+    /// How often counts are written as they stand, and the journal of what came since is dropped. A start replays that
+    /// journal; a short interval writes more.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_long_interval)]
+    pub(crate) checkpoint_interval: Duration,
+    /// How often the whole state is exported into the folder `exports` of the state; seven are kept.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_long_interval)]
+    pub(crate) export_interval: Duration,
+    /// Above this size of the database, fine history is dropped before its time: ten-second buckets first. Incidents and
+    /// notifications are never dropped.
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = parse_disk_size)]
+    pub(crate) max_state_size: u64,
     /// Largest OTLP request that is taken, before and after decompression.
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
     pub(crate) max_request: usize,
@@ -163,7 +202,23 @@ pub(crate) struct Replay {
 /// Reads a time such as `500ms`, `10s`, `1m`; at least 100 ms and at most a minute: with longer pauses between looks
 /// nothing could be said about the time between them.
 fn parse_interval(text: &str) -> Result<Duration, String> {
-    let example = "write a number with a unit, such as 10s, 500ms or 1m";
+    match parse_time(text)? {
+        milliseconds @ 100..=60_000 => Ok(Duration::from_millis(milliseconds)),
+        _ => Err("choose between 100ms and 1m".to_owned()),
+    }
+}
+
+/// As [`parse_interval`], up to a week.
+fn parse_long_interval(text: &str) -> Result<Duration, String> {
+    match parse_time(text)? {
+        milliseconds @ 100..=604_800_000 => Ok(Duration::from_millis(milliseconds)),
+        _ => Err("choose between 100ms and 168h".to_owned()),
+    }
+}
+
+/// Milliseconds.
+fn parse_time(text: &str) -> Result<u64, String> {
+    let example = "write a number with a unit, such as 10s, 500ms, 1m or 24h";
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| example.to_owned())?;
@@ -171,12 +226,10 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         "ms" => Some(number),
         "s" => number.checked_mul(1_000),
         "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
         _ => return Err(example.to_owned()),
     };
-    match milliseconds {
-        Some(milliseconds @ 100..=60_000) => Ok(Duration::from_millis(milliseconds)),
-        _ => Err("choose between 100ms and 1m".to_owned()),
-    }
+    Ok(milliseconds.unwrap_or(u64::MAX))
 }
 
 /// Reads a time from nothing to an hour, such as `0s`, `30s` or `5m`.
@@ -192,6 +245,24 @@ fn parse_grace(text: &str) -> Result<Duration, String> {
     match seconds {
         Some(seconds @ 0..=3_600) => Ok(Duration::from_secs(seconds)),
         _ => Err("write a number with s or m, from 0s to 60m, such as 5m".to_owned()),
+    }
+}
+
+/// Reads a size such as `512MiB` or `2GiB`; at least 16 MiB.
+fn parse_disk_size(text: &str) -> Result<u64, String> {
+    let example = "write a number with a unit, such as 512MiB or 2GiB";
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| example.to_owned())?;
+    let factor = match unit {
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return Err(example.to_owned()),
+    };
+    match number.checked_mul(factor) {
+        Some(bytes) if bytes >= 16 << 20 => Ok(bytes),
+        _ => Err("choose at least 16MiB".to_owned()),
     }
 }
 

@@ -4,6 +4,8 @@ mod adapters;
 mod api;
 mod app;
 mod arguments;
+#[cfg(test)]
+mod bench;
 mod catalog;
 mod clock;
 mod commands;
@@ -14,7 +16,7 @@ mod store;
 mod web;
 
 use anyhow::Context as _;
-use arguments::{Arguments, Command, Replay, Serve, Status, Validate};
+use arguments::{Arguments, Backup, Command, Replay, Restore, Serve, Status, Validate};
 use clap::Parser;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
         Command::Status(options) => return status(&options),
         Command::Explain(options) => with_client(|| commands::explain(&options.url, &options.name)),
         Command::Replay(options) => replay(&options),
+        Command::Backup(options) => backup(&options),
+        Command::Restore(options) => restore(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -109,6 +113,32 @@ fn validate(options: &Validate) -> anyhow::Result<()> {
         let (goal, window) = (objective.goal.words(), objective.window_text());
         writeln!(out, "{}: {} is fine: {goal} over {window}", objective.file, objective.name)?;
     }
+    Ok(())
+}
+
+fn backup(options: &Backup) -> anyhow::Result<()> {
+    // Opening would make a state where there is none.
+    anyhow::ensure!(options.state.is_dir(), "there is no state in {}", options.state.display());
+    let (store, findings) = store::Store::open(&options.state).map_err(|error| match error {
+        locked @ store::StoreError::Locked { .. } => {
+            let exports = options.state.join("exports");
+            anyhow::anyhow!(
+                "{locked}; a running engine exports its state every night into {}",
+                exports.display()
+            )
+        }
+        other => other.into(),
+    })?;
+    for finding in findings {
+        writeln!(std::io::stderr(), "{finding}")?;
+    }
+    store.snapshot(app::system_clock().now())?.write(&options.to)?;
+    Ok(())
+}
+
+fn restore(options: &Restore) -> anyhow::Result<()> {
+    let records = store::restore(&options.from, &options.state)?;
+    writeln!(std::io::stdout(), "{}: {records} records restored", options.state.display())?;
     Ok(())
 }
 

@@ -132,8 +132,14 @@ pub(crate) const fn floor(seconds: u64, width: u64) -> u64 {
 }
 
 /// The edge of a window, rounded down to the finest tier that reaches it.
-pub(crate) fn edge(seconds: u64, now: Timestamp) -> u64 {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Edge {
+    pub(crate) seconds: u64,
+    pub(crate) tier: Tier,
+}
+
+pub(crate) fn edge(seconds: u64, now: Timestamp) -> Edge {
     let age = next_bucket(now).saturating_sub(seconds);
     let tier = Tier::ALL.into_iter().find(|tier| age <= tier.reach().as_secs()).unwrap_or(Tier::Day);
-    floor(seconds, tier.seconds())
+    Edge { seconds: floor(seconds, tier.seconds()), tier }
 }

@@ -1,5 +1,6 @@
 //! Histograms as plain counts that can be subtracted, added and asked how many observations were small enough.
 
+use crate::wire::{Reader, put_float, put_number, put_signed};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -325,6 +326,61 @@ impl Distribution {
     }
 }
 
+/// As bytes, for the journal, for saved blocks, and for the many buckets that are held in memory.
+impl Distribution {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_number(out, self.explicit.len() as u64 * 2 + u64::from(self.exponential.is_some()));
+        if let Some(exponential) = &self.exponential {
+            put_signed(out, i64::from(exponential.scale));
+            put_number(out, exponential.zero);
+            put_number(out, exponential.buckets.len() as u64);
+            let mut last = 0;
+            for (index, count) in &exponential.buckets {
+                put_signed(out, i64::from(*index) - last);
+                put_number(out, *count);
+                last = i64::from(*index);
+            }
+        }
+        for explicit in &self.explicit {
+            put_number(out, explicit.bounds.len() as u64);
+            explicit.bounds.iter().for_each(|bound| put_float(out, *bound));
+            explicit.counts.iter().for_each(|count| put_number(out, *count));
+        }
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote; `None` for anything else.
+    pub(crate) fn decode(bytes: &mut Reader<'_>) -> Option<Self> {
+        let head = bytes.number()?;
+        let exponential = if head % 2 == 1 { Some(Exponential::decode(bytes)?) } else { None };
+        let layouts = usize::try_from(head / 2).ok().filter(|layouts| *layouts <= MOST_LAYOUTS + 1)?;
+        let explicit = (0..layouts).map(|_| Explicit::decode(bytes)).collect::<Option<_>>()?;
+        Some(Self { exponential, explicit })
+    }
+}
+
+impl Exponential {
+    fn decode(bytes: &mut Reader<'_>) -> Option<Self> {
+        let scale = i32::try_from(bytes.signed()?).ok().filter(|scale| SCALES.contains(scale))?;
+        let zero = bytes.number()?;
+        let mut buckets = BTreeMap::new();
+        let mut index = 0_i64;
+        for _ in 0..bytes.length()? {
+            index = index.checked_add(bytes.signed()?)?;
+            buckets.insert(i32::try_from(index).ok()?, bytes.number()?);
+        }
+        Some(Self { scale, zero, buckets })
+    }
+}
+
+impl Explicit {
+    fn decode(bytes: &mut Reader<'_>) -> Option<Self> {
+        let length = bytes.length().filter(|length| *length < MOST_BUCKETS)?;
+        let bounds = (0..length).map(|_| bytes.float()).collect::<Option<_>>()?;
+        let counts = (0..=length).map(|_| bytes.number()).collect::<Option<_>>()?;
+        Some(Self { bounds, counts })
+    }
+}
+
 /// Exact below 2^53, which no count of events reaches.
 #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
 pub(crate) fn to_float(count: u64) -> f64 {
@@ -385,6 +441,24 @@ mod tests {
         let mut sizes = exponential(1, 0, -1, &[5]);
         sizes.rescale(0);
         assert_eq!(sizes, exponential(0, 0, -1, &[5]));
+    }
+
+    #[test]
+    fn bytes_hold_all_of_it() {
+        let mut sizes = Distribution::from(exponential(3, 2, -70, &[1, 0, 300, 7]));
+        sizes.add(
+            &Explicit::new(&[0.1, 2.5], &[1, 2, u64::from(u32::MAX)], 3 + u64::from(u32::MAX))
+                .expect("sound")
+                .into(),
+        );
+        sizes.add(&Explicit::new(&[], &[], 9).expect("sound").into());
+        for sizes in [Distribution::default(), sizes] {
+            let mut bytes = Vec::new();
+            sizes.encode(&mut bytes);
+            assert_eq!(Distribution::decode(&mut Reader::new(&bytes)), Some(sizes));
+            (0..bytes.len())
+                .for_each(|cut| assert_eq!(Distribution::decode(&mut Reader::new(&bytes[..cut])), None));
+        }
     }
 
     #[test]

@@ -97,12 +97,17 @@ const SPREAD_BEYOND: Duration = Duration::from_secs(60);
 const MOST_PARTS: u64 = 60;
 
 impl Increment {
+    /// Whether all of it lies at its end.
+    pub(crate) fn is_instant(&self) -> bool {
+        self.until.since(self.from) <= SPREAD_BEYOND
+    }
+
     /// The events with a time each. An export interval up to a minute lies at its end. A longer span (the engine or the
     /// network was away) is spread evenly over at most 60 steps, so that what happened over an hour does not look like
     /// the last ten seconds. The parts always add up to the whole.
     pub fn parts(&self) -> Vec<(Timestamp, Measured)> {
         let span = self.until.since(self.from);
-        if span <= SPREAD_BEYOND {
+        if self.is_instant() {
             return vec![(self.until, self.amount.clone())];
         }
         let count = (span.as_secs() / 10).clamp(1, MOST_PARTS);
@@ -196,20 +201,76 @@ impl SourceState {
     }
 }
 
+/// How far a stream moves on, and what that counts for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Advance {
+    /// The next point of a cumulative stream.
+    Cumulative {
+        /// Start time, when the sender gives one.
+        start: Option<Timestamp>,
+        /// Time of the point.
+        time: Timestamp,
+        /// Its value.
+        value: Measured,
+        /// The events that it adds.
+        increment: Option<Increment>,
+    },
+    /// A delta point that was not seen before.
+    Delta {
+        /// Start and time.
+        mark: (Timestamp, Timestamp),
+        /// The events that it adds.
+        increment: Option<Increment>,
+    },
+}
+
+impl Advance {
+    pub(crate) const fn increment(&self) -> Option<&Increment> {
+        match self {
+            Self::Cumulative { increment, .. } | Self::Delta { increment, .. } => increment.as_ref(),
+        }
+    }
+
+    /// Whether it says more than a later time.
+    pub(crate) fn is_news(&self, known: Option<&StreamState>) -> bool {
+        match (self, known) {
+            (
+                Self::Cumulative { start, value, increment: None, .. },
+                Some(StreamState::Cumulative { start: old_start, value: old, .. }),
+            ) => start != old_start || value != old,
+            _ => true,
+        }
+    }
+
+    /// The state of the stream after it.
+    pub(crate) fn after(&self, known: Option<StreamState>) -> StreamState {
+        match self {
+            Self::Cumulative { start, time, value, .. } => {
+                StreamState::Cumulative { start: *start, time: *time, value: value.clone() }
+            }
+            Self::Delta { mark, .. } => {
+                let (recent, forgotten) = match known {
+                    Some(StreamState::Delta { recent, forgotten }) => (recent, forgotten),
+                    _ => (VecDeque::new(), Timestamp::EPOCH),
+                };
+                remember(recent, forgotten, *mark)
+            }
+        }
+    }
+}
+
 /// The outcome for a point that is not refused.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Step {
+pub(crate) struct Step {
     /// What it was.
-    pub taken: Taken,
-    /// The stream's new state, when it changes.
-    pub state: Option<StreamState>,
-    /// Events to count; `None` when there are none.
-    pub increment: Option<Increment>,
+    pub(crate) taken: Taken,
+    /// How the stream moves on, when it does.
+    pub(crate) advance: Option<Advance>,
 }
 
 impl Step {
     const fn nothing(taken: Taken) -> Self {
-        Self { taken, state: None, increment: None }
+        Self { taken, advance: None }
     }
 }
 
@@ -217,7 +278,7 @@ impl Step {
 ///
 /// # Errors
 /// When the point cannot be counted; the state stays as it was.
-pub fn advance(
+pub(crate) fn advance(
     known: Option<&StreamState>,
     background: Background,
     point: &Point,
@@ -240,7 +301,7 @@ pub fn advance(
         (Temporality::Cumulative, Some(StreamState::Cumulative { start, time, value: last })) => {
             next(Last { start: *start, time: *time, value: last }, background, point, value)
         }
-        (Temporality::Delta, None) => delta(&VecDeque::new(), Timestamp::EPOCH, point, value),
+        (Temporality::Delta, None) => Ok(counted_delta(point, value)),
         (Temporality::Delta, Some(StreamState::Delta { recent, forgotten })) => {
             delta(recent, *forgotten, point, value)
         }
@@ -256,10 +317,9 @@ fn first(background: Background, point: &Point, value: &Measured) -> Step {
         (Some(start), None) if start >= background.horizon => Some(start),
         _ => None,
     };
-    let state = Some(cumulative(point, value));
     match from {
-        Some(from) => Step { taken: Taken::Counted, state, increment: increment(from, point, value.clone()) },
-        None => Step { taken: Taken::Baseline, state, increment: None },
+        Some(from) => cumulative(Taken::Counted, point, value, increment(from, point, value.clone())),
+        None => cumulative(Taken::Baseline, point, value, None),
     }
 }
 
@@ -285,7 +345,6 @@ fn next(last: Last<'_>, background: Background, point: &Point, value: &Measured)
     {
         return Err(Rejected::OlderStart);
     }
-    let state = Some(cumulative(point, value));
     let restarted = matches!((point.start, last.start), (Some(new), Some(old)) if new > old);
     // A series that did not change is not saved at every export; its sender's exports tell how fresh it is.
     let seen =
@@ -294,14 +353,14 @@ fn next(last: Last<'_>, background: Background, point: &Point, value: &Measured)
         let from = point.start.unwrap_or(seen);
         if from == point.time {
             // "Unknown start": the point opens a new count whose past is not known.
-            return Ok(Step { taken: Taken::Baseline, state, increment: None });
+            return Ok(cumulative(Taken::Baseline, point, value, None));
         }
-        return Ok(Step { taken: Taken::Reset, state, increment: increment(from, point, value.clone()) });
+        return Ok(cumulative(Taken::Reset, point, value, increment(from, point, value.clone())));
     }
-    match value.since(last.value) {
-        Some(amount) => Ok(Step { taken: Taken::Counted, state, increment: increment(seen, point, amount) }),
-        None => Ok(Step { taken: Taken::Reset, state, increment: increment(seen, point, value.clone()) }),
-    }
+    Ok(match value.since(last.value) {
+        Some(amount) => cumulative(Taken::Counted, point, value, increment(seen, point, amount)),
+        None => cumulative(Taken::Reset, point, value, increment(seen, point, value.clone())),
+    })
 }
 
 fn delta(
@@ -317,7 +376,21 @@ fn delta(
     if point.time <= forgotten {
         return Err(Rejected::TooLateToTell);
     }
-    let (mut recent, mut forgotten) = (recent.clone(), forgotten);
+    Ok(counted_delta(point, value))
+}
+
+fn counted_delta(point: &Point, value: &Measured) -> Step {
+    let mark = (point.start.unwrap_or(Timestamp::EPOCH), point.time);
+    let increment = increment(point.start.unwrap_or(point.time), point, value.clone());
+    Step { taken: Taken::Counted, advance: Some(Advance::Delta { mark, increment }) }
+}
+
+/// Remembers a delta point, and forgets the oldest beyond the bound.
+fn remember(
+    mut recent: VecDeque<(Timestamp, Timestamp)>,
+    mut forgotten: Timestamp,
+    mark: (Timestamp, Timestamp),
+) -> StreamState {
     recent.push_back(mark);
     // The oldest by time goes, not the oldest by arrival: late points must not push out what still can repeat.
     while recent.len() > REMEMBERED_DELTAS {
@@ -327,16 +400,13 @@ fn delta(
             forgotten = forgotten.max(time);
         }
     }
-    let from = point.start.unwrap_or(point.time);
-    Ok(Step {
-        taken: Taken::Counted,
-        state: Some(StreamState::Delta { recent, forgotten }),
-        increment: increment(from, point, value.clone()),
-    })
+    StreamState::Delta { recent, forgotten }
 }
 
-fn cumulative(point: &Point, value: &Measured) -> StreamState {
-    StreamState::Cumulative { start: point.start, time: point.time, value: value.clone() }
+fn cumulative(taken: Taken, point: &Point, value: &Measured, increment: Option<Increment>) -> Step {
+    let advance =
+        Advance::Cumulative { start: point.start, time: point.time, value: value.clone(), increment };
+    Step { taken, advance: Some(advance) }
 }
 
 fn increment(from: Timestamp, point: &Point, amount: Measured) -> Option<Increment> {

@@ -407,9 +407,8 @@ impl<'a> Picked<'a> {
         baselines: &mut Vec<BaselineReading>,
     ) -> Tally {
         let count = |ids: &[SeriesId]| -> u64 {
-            let sums = ids.iter().filter_map(|id| ledger.sum(*id, window, now));
             // What senders claim may be anything; a sum that wraps would hide it.
-            sums.fold(0, |total, sum| total.saturating_add(sum.total()))
+            ids.iter().fold(0, |total, id| total.saturating_add(ledger.count(*id, window, now)))
         };
         match self {
             Self::Good { good, total } => Tally::of_good(count(good), count(total)),
@@ -439,8 +438,8 @@ impl<'a> Picked<'a> {
             groups
         };
         let count = |ids: Option<&Vec<SeriesId>>| -> u64 {
-            let sums = ids.into_iter().flatten().filter_map(|id| ledger.sum(*id, window, now));
-            sums.fold(0, |total, sum| total.saturating_add(sum.total()))
+            let ids = ids.into_iter().flatten();
+            ids.fold(0, |total, id| total.saturating_add(ledger.count(*id, window, now)))
         };
         let parts = match self {
             Self::Good { good, .. } => group(good),

@@ -106,6 +106,14 @@ impl Measured {
         true
     }
 
+    pub(crate) const fn kind(&self) -> Kind {
+        match self {
+            Self::Count(_) => Kind::Count,
+            Self::Distribution(_) => Kind::Distribution,
+            Self::Level(_) => Kind::Level,
+        }
+    }
+
     pub(crate) fn same_kind(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
@@ -115,6 +123,34 @@ impl Measured {
             Self::Count(count) => Self::Count(rule(*count)),
             Self::Distribution(distribution) => Self::Distribution(Box::new(distribution.map_counts(rule))),
             Self::Level(level) => Self::Level(*level),
+        }
+    }
+}
+
+/// What a series measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Count,
+    Distribution,
+    Level,
+}
+
+impl Kind {
+    /// A number of one byte for records; it never changes its meaning.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Count => 0,
+            Self::Distribution => 1,
+            Self::Level => 2,
+        }
+    }
+
+    pub(crate) const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Count),
+            1 => Some(Self::Distribution),
+            2 => Some(Self::Level),
+            _ => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::alert::{self, AlertState, Phase, Transition, TransitionKind};
 use crate::evaluation::{Evaluation, evaluate};
-use crate::intake::{Measured, Point, Rejected, Taken};
+use crate::intake::{Level, Measured, Point, Rejected, Taken};
 use crate::ledger::Limits;
 use crate::measure::{Aside, slice_share};
 use crate::objective::{Objective, Severity};
@@ -136,6 +136,20 @@ impl Replay {
         now: Timestamp,
     ) -> Result<Taken, Rejected> {
         self.recorder.accept(source, series, point, now)
+    }
+
+    /// Takes a reading of a gauge that arrived at `now`.
+    ///
+    /// # Errors
+    /// As [`Recorder::accept_level`].
+    pub fn accept_level(
+        &mut self,
+        source: SourceId,
+        series: &Series,
+        level: Level,
+        now: Timestamp,
+    ) -> Result<Taken, Rejected> {
+        self.recorder.accept_level(source, series, level.at, level.value, now)
     }
 
     /// Counts what was counted already, such as a bucket of an export.

@@ -7,7 +7,7 @@
 
 use super::table::{self, span};
 use crate::catalog;
-use crate::ingest::{Interest, Sample, convert};
+use crate::ingest::{Interest, Reading, Sample, convert};
 use anyhow::{Context as _, bail};
 use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -55,7 +55,7 @@ pub(crate) fn replay(request: &Request<'_>) -> anyhow::Result<()> {
     else {
         bail!("the data holds no point of a metric that an objective asks about");
     };
-    let begin = samples.iter().filter_map(|one| one.sample.point.start).min().unwrap_or(first).min(first);
+    let begin = samples.iter().filter_map(|one| start_of(&one.sample)).min().unwrap_or(first).min(first);
     let mut replay = Replay::new(
         catalog.objectives,
         begin.max(first.before(Duration::from_secs(3_600))),
@@ -66,7 +66,12 @@ pub(crate) fn replay(request: &Request<'_>) -> anyhow::Result<()> {
     for Arrived { at, sample } in &samples {
         replay.pass(*at);
         bar.inc(1);
-        if let Err(why) = replay.accept(sample.source, &sample.series, &sample.point, *at) {
+        let series = &*sample.series;
+        let taken = match &sample.reading {
+            Reading::Point(point) => replay.accept(sample.source, series, point, *at),
+            Reading::Level(level) => replay.accept_level(sample.source, series, *level, *at),
+        };
+        if let Err(why) = taken {
             *refused.entry(why.word()).or_insert(0) += 1;
         }
     }
@@ -79,6 +84,20 @@ pub(crate) fn replay(request: &Request<'_>) -> anyhow::Result<()> {
     let text = if request.json { as_json(&outcomes, first, last)? } else { as_text(&outcomes, first, last) };
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(())
+}
+
+const fn start_of(sample: &Sample) -> Option<Timestamp> {
+    match &sample.reading {
+        Reading::Point(point) => point.start,
+        Reading::Level(_) => None,
+    }
+}
+
+const fn time_of(sample: &Sample) -> Timestamp {
+    match &sample.reading {
+        Reading::Point(point) => point.time,
+        Reading::Level(level) => level.at,
+    }
 }
 
 struct Arrived {
@@ -123,7 +142,7 @@ fn read(path: &Path, interest: &Interest, samples: &mut Vec<Arrived>) -> anyhow:
         let request: ExportMetricsServiceRequest = serde_json::from_slice(&line)
             .with_context(|| format!("line {number} is no OTLP metrics request in JSON"))?;
         let export = convert(&request, interest);
-        let at = export.samples.iter().map(|sample| sample.point.time).max();
+        let at = export.samples.iter().map(time_of).max();
         let arrived = |sample| at.map(|at| Arrived { at, sample });
         samples.extend(export.samples.into_iter().filter_map(arrived));
     }

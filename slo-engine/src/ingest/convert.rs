@@ -1,6 +1,10 @@
 //! From OTLP messages to samples: identity, time and value of every point that somebody asks about.
+//!
+//! Telling which series a point belongs to costs more than counting it: its attributes are put in order and hashed. The
+//! same attributes come with every export, so what they were found to be is [remembered](Known) by their bytes.
 
-use super::{Export, Refusals, Sample};
+use super::known::{Identified, Identities, Known};
+use super::{Export, Reading, Refusals, Sample};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -8,8 +12,9 @@ use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, DataPointFlags, ExponentialHistogramDataPoint, HistogramDataPoint, Metric,
     NumberDataPoint, number_data_point,
 };
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use pqscope_slo_core::distribution::{Distribution, Explicit, Exponential};
-use pqscope_slo_core::intake::{Measured, Point, Rejected, Temporality};
+use pqscope_slo_core::intake::{Level, Measured, Point, Rejected, Temporality};
 use pqscope_slo_core::series::{Attributes, Series, SourceId};
 use pqscope_slo_core::time::Timestamp;
 use std::collections::BTreeSet;
@@ -24,46 +29,75 @@ const MOST_ATTRIBUTES: usize = 64;
 const LONGEST_TEXT_BYTES: usize = 1024;
 
 /// Which metrics are counted.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Interest {
     asked: BTreeSet<String>,
+    known: Known,
 }
 
 impl Interest {
     /// The metrics of pqscope, and those that objectives ask about.
     pub(crate) fn new(asked: impl IntoIterator<Item = String>) -> Self {
-        Self { asked: asked.into_iter().collect() }
+        Self { asked: asked.into_iter().collect(), known: Known::default() }
     }
 
     fn asks(&self, metric: &str) -> bool {
         self.asked.contains(metric)
     }
 
-    fn counts(&self, metric: &str) -> bool {
+    pub(super) const fn known(&self) -> &Known {
+        &self.known
+    }
+
+    pub(super) fn counts(&self, metric: &str) -> bool {
         let housekeeping = HOUSEKEEPING_PREFIXES.iter().any(|prefix| metric.starts_with(prefix));
         self.asks(metric) || (metric.starts_with(OWN_PREFIX) && !housekeeping)
     }
 }
 
-/// Converts a request. Points of other metrics are ignored; gauges and falling sums are refused where an objective
-/// asks about them, for they cannot be counted.
+/// Converts a request. Points of other metrics are ignored; falling sums and summaries are refused where an
+/// objective asks about them, for they cannot be counted.
 pub(crate) fn convert(request: &ExportMetricsServiceRequest, interest: &Interest) -> Export {
     let mut export = Export::default();
+    let mut identities = interest.known.begin();
     for resource in &request.resource_metrics {
-        let own = resource.resource.as_ref().map_or(&[][..], |resource| &resource.attributes);
-        let resource_attributes: Attributes = own.iter().map(text_pair).collect();
+        let sender = Sender::new(resource.resource.as_ref());
         for scope in &resource.scope_metrics {
             let scope_name = scope.scope.as_ref().map_or("", |scope| scope.name.as_str());
             for metric in &scope.metrics {
-                let source = SourceId::new(&resource_attributes, scope_name, &metric.name);
-                convert_metric(metric, source, interest, &mut export);
+                let source = sender.source(scope_name, &metric.name);
+                convert_metric(metric, source, interest, &mut identities, &mut export);
             }
         }
     }
+    drop(identities);
     export
 }
 
-fn convert_metric(metric: &Metric, source: SourceId, interest: &Interest, export: &mut Export) {
+/// The process behind a resource.
+pub(super) struct Sender {
+    attributes: Attributes,
+}
+
+impl Sender {
+    pub(super) fn new(resource: Option<&Resource>) -> Self {
+        let own = resource.map_or(&[][..], |resource| &resource.attributes);
+        Self { attributes: own.iter().map(text_pair).collect() }
+    }
+
+    /// The sender of one of its metrics.
+    pub(super) fn source(&self, scope: &str, metric: &str) -> SourceId {
+        SourceId::new(&self.attributes, scope, metric)
+    }
+}
+
+pub(super) fn convert_metric(
+    metric: &Metric,
+    source: SourceId,
+    interest: &Interest,
+    identities: &mut Identities<'_>,
+    export: &mut Export,
+) {
     let name = metric.name.as_str();
     let Some(data) = &metric.data else { return };
     if !interest.counts(name) {
@@ -75,31 +109,43 @@ fn convert_metric(metric: &Metric, source: SourceId, interest: &Interest, export
         Data::Sum(sum) if sum.is_monotonic => {
             let temporality = temporality(sum.aggregation_temporality);
             for point in &sum.data_points {
-                take(export, source, name, &point.attributes, number_point(point, temporality));
+                take(export, identities, source, name, &point.attributes, number_point(point, temporality));
             }
         }
         Data::Histogram(histogram) => {
             let temporality = temporality(histogram.aggregation_temporality);
             for point in &histogram.data_points {
-                take(export, source, name, &point.attributes, explicit_point(point, temporality));
+                take(export, identities, source, name, &point.attributes, explicit_point(point, temporality));
             }
         }
         Data::ExponentialHistogram(histogram) => {
             let temporality = temporality(histogram.aggregation_temporality);
             for point in &histogram.data_points {
-                take(export, source, name, &point.attributes, exponential_point(point, temporality));
+                take(
+                    export,
+                    identities,
+                    source,
+                    name,
+                    &point.attributes,
+                    exponential_point(point, temporality),
+                );
+            }
+        }
+        Data::Gauge(gauge) => {
+            for point in &gauge.data_points {
+                take(export, identities, source, name, &point.attributes, level_point(point));
             }
         }
         Data::Sum(_) if asked => refuse(export, points_of(data), name, &Fault::from(Rejected::NotMonotonic)),
-        Data::Gauge(_) | Data::Summary(_) if asked => refuse(export, points_of(data), name, &Fault::Kind),
-        Data::Sum(_) | Data::Gauge(_) | Data::Summary(_) => export.ignored += points_of(data),
+        Data::Summary(_) if asked => refuse(export, points_of(data), name, &Fault::Kind),
+        Data::Sum(_) | Data::Summary(_) => export.ignored += points_of(data),
     }
 }
 
 /// Why a point cannot be made a sample.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-enum Fault {
-    #[error("gauges and summaries cannot be counted, send a counter or a histogram")]
+pub(super) enum Fault {
+    #[error("summaries cannot be counted, send a counter or a histogram")]
     Kind,
     #[error("the point has neither asInt nor asDouble that could be read")]
     NoValue,
@@ -110,7 +156,7 @@ enum Fault {
 }
 
 impl Fault {
-    const fn word(self) -> &'static str {
+    pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Kind => "kind",
             Self::NoValue => "unreadable",
@@ -140,19 +186,37 @@ pub(crate) fn refuse_points(
 
 fn take(
     export: &mut Export,
+    identities: &mut Identities<'_>,
     source: SourceId,
     metric: &str,
     attributes: &[KeyValue],
-    point: Result<Point, Fault>,
+    reading: Result<Reading, Fault>,
 ) {
-    let sample = point.and_then(|point| {
-        let attributes = checked_attributes(attributes)?;
-        Ok(Sample { source, series: Series { metric: metric.to_owned(), attributes }, point })
-    });
-    match sample {
+    let series = match identities.find(metric, attributes) {
+        Some(series) => Ok(series),
+        None => identify(attributes, metric).map(|series| identities.note(attributes, series)),
+    };
+    take_found(export, source, metric, series, reading);
+}
+
+/// Takes a point whose series was looked up.
+pub(super) fn take_found(
+    export: &mut Export,
+    source: SourceId,
+    metric: &str,
+    series: Result<Identified, Fault>,
+    reading: Result<Reading, Fault>,
+) {
+    match reading.and_then(|reading| Ok(Sample { source, series: series?, reading })) {
         Ok(sample) => export.samples.push(sample),
         Err(fault) => refuse(export, 1, metric, &fault),
     }
+}
+
+/// The series of a metric with these attributes.
+pub(super) fn identify(attributes: &[KeyValue], metric: &str) -> Result<Identified, Fault> {
+    let attributes = checked_attributes(attributes)?;
+    Ok(Identified::new(Series { metric: metric.to_owned(), attributes }))
 }
 
 fn checked_attributes(attributes: &[KeyValue]) -> Result<Attributes, Fault> {
@@ -165,7 +229,10 @@ fn checked_attributes(attributes: &[KeyValue]) -> Result<Attributes, Fault> {
     all_fit.then_some(attributes).ok_or(Fault::Attributes)
 }
 
-fn number_point(point: &NumberDataPoint, temporality: Option<Temporality>) -> Result<Point, Fault> {
+pub(super) fn number_point(
+    point: &NumberDataPoint,
+    temporality: Option<Temporality>,
+) -> Result<Reading, Fault> {
     let value = if has_no_value(point.flags) {
         None
     } else {
@@ -178,7 +245,7 @@ fn number_point(point: &NumberDataPoint, temporality: Option<Temporality>) -> Re
     timed(point.start_time_unix_nano, point.time_unix_nano, temporality, value)
 }
 
-fn explicit_point(point: &HistogramDataPoint, temporality: Option<Temporality>) -> Result<Point, Fault> {
+fn explicit_point(point: &HistogramDataPoint, temporality: Option<Temporality>) -> Result<Reading, Fault> {
     let value = if has_no_value(point.flags) {
         None
     } else {
@@ -191,7 +258,7 @@ fn explicit_point(point: &HistogramDataPoint, temporality: Option<Temporality>) 
 fn exponential_point(
     point: &ExponentialHistogramDataPoint,
     temporality: Option<Temporality>,
-) -> Result<Point, Fault> {
+) -> Result<Reading, Fault> {
     let value = if has_no_value(point.flags) {
         None
     } else {
@@ -211,13 +278,29 @@ fn timed(
     nanoseconds: u64,
     temporality: Option<Temporality>,
     value: Option<Measured>,
-) -> Result<Point, Fault> {
+) -> Result<Reading, Fault> {
     let temporality = temporality.ok_or(Rejected::NoTemporality)?;
     let start = (start_nanoseconds > 0).then(|| Timestamp::from_nanoseconds(start_nanoseconds));
-    Ok(Point { temporality, start, time: Timestamp::from_nanoseconds(nanoseconds), value })
+    let time = Timestamp::from_nanoseconds(nanoseconds);
+    Ok(Reading::Point(Point { temporality, start, time, value }))
 }
 
-fn temporality(code: i32) -> Option<Temporality> {
+fn level_point(point: &NumberDataPoint) -> Result<Reading, Fault> {
+    let at = Timestamp::from_nanoseconds(point.time_unix_nano);
+    if has_no_value(point.flags) {
+        let point = Point { temporality: Temporality::Cumulative, start: None, time: at, value: None };
+        return Ok(Reading::Point(point));
+    }
+    let value = match point.value {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a measurement; 53 bits of it are enough")]
+        Some(number_data_point::Value::AsInt(value)) => value as f64,
+        Some(number_data_point::Value::AsDouble(value)) => value,
+        None => return Err(Fault::NoValue),
+    };
+    Ok(Reading::Level(Level::new(at, value)?))
+}
+
+pub(super) fn temporality(code: i32) -> Option<Temporality> {
     match AggregationTemporality::try_from(code) {
         Ok(AggregationTemporality::Cumulative) => Some(Temporality::Cumulative),
         Ok(AggregationTemporality::Delta) => Some(Temporality::Delta),

@@ -1,6 +1,7 @@
 //! OTLP over HTTP: `POST /v1/metrics`.
 
 use super::body::{self, BodyFault, Encoding};
+use super::wire::convert_bytes;
 use super::{Door, Export, Interest, Unavailable, convert};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -91,6 +92,11 @@ fn unpack(
     interest: &Interest,
 ) -> Result<Export, BodyFault> {
     let content = body::decompress(headers, bytes, limit)?;
+    if encoding == Encoding::Protobuf
+        && let Some(export) = convert_bytes(&content, interest)
+    {
+        return Ok(export);
+    }
     let decoded = body::decode(encoding, &content)?;
     let mut export = convert(&decoded.request, interest);
     let mut remarks = decoded.remarks;

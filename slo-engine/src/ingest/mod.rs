@@ -9,11 +9,14 @@ mod convert;
 pub(crate) mod events;
 pub(crate) mod grpc;
 pub(crate) mod http;
+mod known;
+mod wire;
 
 pub(crate) use convert::{Interest, convert, refuse_points};
 
-use pqscope_slo_core::intake::Point;
-use pqscope_slo_core::series::{Series, SourceId};
+use known::Identified;
+use pqscope_slo_core::intake::{Level, Point};
+use pqscope_slo_core::series::SourceId;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -28,9 +31,18 @@ pub(crate) struct Sample {
     /// Who sent it.
     pub(crate) source: SourceId,
     /// What it counts.
-    pub(crate) series: Series,
+    pub(crate) series: Identified,
     /// Time and value.
-    pub(crate) point: Point,
+    pub(crate) reading: Reading,
+}
+
+/// Time and value of a point.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Reading {
+    /// Of a counter or histogram.
+    Point(Point),
+    /// Of a gauge.
+    Level(Level),
 }
 
 /// Points that were not taken, with the reason: a stable word for metrics and a sentence for people.
@@ -72,6 +84,12 @@ impl Refusals {
         }
         text
     }
+}
+
+/// The samples of a request in protobuf.
+#[cfg(test)]
+pub(crate) fn unpacked(request: &[u8], interest: &Interest) -> Export {
+    wire::convert_bytes(request, interest).unwrap()
 }
 
 /// A request, converted.

@@ -1,14 +1,20 @@
 //! Counting: exports go to the recorder, and are answered when a commit that holds them is on disk.
 
 use super::Keeper;
-use crate::ingest::{Receipt, Submission, Unavailable, refuse_points};
+use crate::ingest::{Reading, Receipt, Sample, Submission, Unavailable, refuse_points};
 use crate::store::{Batch, StoreError, Urgency};
+use pqscope_slo_core::intake::Level;
 use tokio::sync::{mpsc, oneshot};
 
-/// A commit takes no further export once it holds this many changes.
-const MOST_CHANGES: usize = 10_000;
+/// A commit takes no further export once it holds this much.
+const MOST_BYTES: usize = 512 << 10;
 /// Nor once it answers this many exports: repeats make no changes, but their senders wait too.
 const MOST_EXPORTS: usize = 256;
+
+/// A checkpoint is begun when the journal is that large, however short ago the last one was.
+const JOURNAL_BYTES: usize = 8 << 20;
+/// Size of a part of a checkpoint.
+const PIECE_BYTES: usize = 256 << 10;
 
 type Reply = oneshot::Sender<Result<Receipt, Unavailable>>;
 
@@ -20,7 +26,7 @@ impl Keeper {
         while let Some(Submission { export, reply }) = next {
             let receipt = self.count(export);
             answers.push((reply, receipt));
-            let full = self.recorder.unsaved() >= MOST_CHANGES || answers.len() >= MOST_EXPORTS;
+            let full = self.recorder.unsaved() >= MOST_BYTES || answers.len() >= MOST_EXPORTS;
             next = if full { None } else { more.try_recv().ok() };
         }
         let saved = self.save_counts();
@@ -43,10 +49,16 @@ impl Keeper {
     fn count(&mut self, export: crate::ingest::Export) -> Receipt {
         let now = self.clock.now();
         let crate::ingest::Export { samples, mut refusals, ignored, warnings } = export;
-        for sample in &samples {
-            match self.recorder.accept(sample.source, &sample.series, &sample.point, now) {
+        for Sample { source, series, reading } in &samples {
+            let outcome = match reading {
+                Reading::Point(point) => self.recorder.accept_known(*source, series.id(), series, point, now),
+                Reading::Level(Level { at, value }) => {
+                    self.recorder.accept_level(*source, series, *at, *value, now)
+                }
+            };
+            match outcome {
                 Ok(taken) => self.note(taken.word(), 1),
-                Err(why) => refuse_points(&mut refusals, 1, &sample.series.metric, why.word(), &why),
+                Err(why) => refuse_points(&mut refusals, 1, &series.metric, why.word(), &why),
             }
         }
         for (word, count) in refusals.counts() {
@@ -64,14 +76,79 @@ impl Keeper {
 
     /// Writes what was counted since the last time, in one commit. What could not be written stays to be written.
     pub(super) fn save_counts(&mut self) -> Result<(), StoreError> {
-        let changes = self.recorder.take_changes();
+        let chunks = self.recorder.take_journal();
         let mut batch = Batch::default();
-        changes.iter().for_each(|change| batch.record(change));
         // In the same commit: an event whose count is on disk without its identity would count again.
         let events = self.events.add_changes(&mut batch);
-        self.store.commit(batch, Urgency::Repeatable).inspect_err(|_| {
-            self.recorder.return_changes(changes);
-            self.events.return_changes(events);
-        })
+        chunks.iter().for_each(|chunk| batch.journal(chunk.clone()));
+        match self.store.commit(batch, Urgency::Repeatable) {
+            Ok(()) => {
+                self.journal_bytes += chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
+                Ok(())
+            }
+            Err(error) => {
+                self.recorder.return_journal(chunks);
+                self.events.return_changes(events);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes the counts as they stand, and drops the journal that led there: a part each time it is called, so that
+    /// exports do not wait for all of it.
+    pub(super) fn advance_checkpoint(&mut self) {
+        let now = self.clock.now();
+        if !self.recorder.is_in_checkpoint() {
+            let waited =
+                now.since(self.checkpoint_at) >= self.duties.checkpoint_interval || now < self.checkpoint_at;
+            let due = self.journal_bytes >= JOURNAL_BYTES || (waited && self.journal_bytes > 0);
+            if !due || self.recorder.unsaved() > 0 {
+                return;
+            }
+            self.recorder.begin_checkpoint();
+            self.checkpoint_at = now;
+            // What comes from now on is behind the checkpoint.
+            self.journal_bytes = 0;
+        }
+        if let Err(error) = self.write_piece() {
+            tracing::warn!("a checkpoint could not be written and is begun again later: {error}");
+        }
+    }
+
+    /// Writes the rest of a whole checkpoint: before the end.
+    pub(super) fn finish_checkpoint(&mut self) {
+        self.recorder.begin_checkpoint();
+        while self.recorder.is_in_checkpoint() {
+            match self.write_piece() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::warn!(
+                        "the last checkpoint could not be written, the next start takes longer: {error}"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Writes a part of the checkpoint under way; says whether there was one to write.
+    fn write_piece(&mut self) -> Result<bool, StoreError> {
+        let Some(piece) = self.recorder.next_piece(PIECE_BYTES) else { return Ok(false) };
+        let mut batch = Batch::default();
+        batch.piece(&piece);
+        if let Some(last) = piece.covers {
+            batch.discard_journal(self.first_chunk, last);
+        }
+        match self.store.commit(batch, Urgency::Repeatable) {
+            Ok(()) => {
+                self.first_chunk = piece.covers.map_or(self.first_chunk, |last| last + 1);
+                Ok(true)
+            }
+            Err(error) => {
+                self.recorder.return_piece(piece);
+                Err(error)
+            }
+        }
     }
 }

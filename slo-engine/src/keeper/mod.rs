@@ -11,6 +11,7 @@ mod events;
 mod incidents;
 mod orders;
 mod slices;
+mod upkeep;
 mod view;
 
 pub(crate) use events::EventFigures;
@@ -22,7 +23,7 @@ use crate::clock::Clock;
 use crate::ingest::Submission;
 use crate::ingest::events::EventRequest;
 use crate::notify::{OutboxRow, Settlement};
-use crate::store::{Batch, Finding, Store, StoreError, Table, Urgency};
+use crate::store::{Batch, Finding, Recovered, Store, StoreError, Table, Urgency};
 use coverage::Coverage;
 use events::Events;
 use incidents::Incidents;
@@ -61,6 +62,12 @@ pub(crate) struct Duties {
     pub(crate) rotation_grace: Duration,
     /// Bounds on what is counted.
     pub(crate) limits: Limits,
+    /// How often counts are written as they stand.
+    pub(crate) checkpoint_interval: Duration,
+    /// How often the whole state is exported.
+    pub(crate) export_interval: Duration,
+    /// Above this size of the database, fine history is dropped before its time.
+    pub(crate) max_state_bytes: u64,
 }
 
 /// The channels that lead to the keeper.
@@ -97,6 +104,16 @@ pub(crate) struct Keeper {
     started: Timestamp,
     evaluations: u64,
     expired_at: Timestamp,
+    checkpoint_at: Timestamp,
+    exported_at: Timestamp,
+    /// The thread that writes an export.
+    exporting: Option<std::thread::JoinHandle<()>>,
+    /// How much history is dropped before its time; zero is none.
+    shed_step: u32,
+    /// The oldest chunk of the journal on disk.
+    first_chunk: u64,
+    /// Bytes of the journal that no checkpoint covers.
+    journal_bytes: usize,
     view: watch::Sender<Arc<View>>,
 }
 
@@ -113,13 +130,13 @@ impl Keeper {
         rows: mpsc::UnboundedSender<OutboxRow>,
     ) -> Result<(Self, watch::Receiver<Arc<View>>), StoreError> {
         let now = clock.now();
-        let (records, unreadable) = store.load_counts()?;
-        let (mut recorder, orphans) = Recorder::restore(records, duties.limits, now);
+        let Recovered { mut recorder, unreadable, first_chunk, journal_bytes } =
+            store.recover(duties.limits, now)?;
         recorder.ledger_mut().keep_attributes(duties.catalog.attributes());
         let names = duties.services.services.iter().map(|service| service.name.clone());
         let (events, unreadable_events) = Events::load(&store, names, duties.rotation_grace, now)?;
         let mut notices = load_notices(&mut store, findings, now)?;
-        let left_out = unreadable + orphans + unreadable_events;
+        let left_out = unreadable + unreadable_events;
         if left_out > 0 {
             let text = format!("{left_out} records of the state could not be read and were left out");
             tracing::warn!("{text}");
@@ -150,6 +167,12 @@ impl Keeper {
             started: now,
             evaluations: 0,
             expired_at: now,
+            checkpoint_at: now,
+            exported_at: now,
+            exporting: None,
+            shed_step: 0,
+            first_chunk,
+            journal_bytes,
             view,
         };
         for row in keeper.incidents.waiting() {
@@ -182,6 +205,7 @@ impl Keeper {
                 _ = ticks.tick() => self.evaluate(),
                 Some(submission) = channels.submissions.recv() => {
                     self.take_group(submission, &mut channels.submissions);
+                    self.advance_checkpoint();
                     // Events have their turn however many exports wait.
                     if let Ok(request) = channels.events.try_recv() {
                         self.take_events(request, &mut channels.events);
@@ -203,6 +227,10 @@ impl Keeper {
         while let Ok(settlement) = channels.settlements.try_recv() {
             self.settle(settlement);
         }
+        self.finish_checkpoint();
+        if let Some(exporting) = self.exporting.take() {
+            let _ = exporting.join();
+        }
     }
 
     /// One round: age, save, evaluate, write, tell.
@@ -210,6 +238,7 @@ impl Keeper {
         let now = self.clock.now();
         if now.since(self.expired_at) >= EXPIRY_INTERVAL || now < self.expired_at {
             self.recorder.expire(now);
+            self.shed(now);
             self.expired_at = now;
         }
         self.tick_events(now);
@@ -219,6 +248,8 @@ impl Keeper {
         {
             tracing::warn!("counts wait to be saved: {error}");
         }
+        self.advance_checkpoint();
+        self.export(now);
         self.evaluations += 1;
         self.observe(now);
     }

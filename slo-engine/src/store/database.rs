@@ -1,23 +1,27 @@
 //! The only place that knows sled: one tree, atomic batches, and the care that sled needs to keep its promises.
 //!
 //! - `snap.*.generating` files are left by a process killed while opening and make the next open fail: they go first.
-//! - `flush` hands the data to the kernel but does not wait for the disk: the `db` file is synced by us after it.
+//! - `flush` hands the data to the kernel but does not wait for the disk: the `db` file is synced by us after it, and so
+//!   are pages that outgrew it (over 128 KiB; values are kept small so that there are none) and the snapshot.
 //! - What a batch replaces is freed by later accesses, a little by each, and a batch counts as one: memory and disk
 //!   grow for ever unless reads follow it (measured: 1 KB per written key; none with one read per key).
 //! - After an error sled repeats it for ever: the caller drops the database and opens it anew.
 
 use super::StoreError;
 use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const CACHE_BYTES: u64 = 32 << 20;
 const LOG_FILE: &str = "db";
+const SETTINGS_FILE: &str = "conf";
+const BLOBS_FOLDER: &str = "blobs";
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// sled frees at every 128th access.
-const LEAST_TOUCHES: usize = 256;
+const LEAST_TOUCHES: usize = 1_024;
 /// Looked up to no other end than to look something up.
 const UNUSED_KEY: &[u8] = b"\x00";
 
@@ -49,6 +53,11 @@ impl Database {
             .flush_every_ms(None);
         let sled = open_patiently(folder, &config)?;
         let log = File::open(folder.join(LOG_FILE)).map_err(|source| StoreError::from_io(folder, source))?;
+        // A new database is nothing without its settings and its name, and sled waits for neither.
+        [&folder.join(SETTINGS_FILE), folder, folder.parent().unwrap_or(folder)]
+            .into_iter()
+            .try_for_each(|path| File::open(path)?.sync_all())
+            .map_err(|source| StoreError::from_io(folder, source))?;
         Ok(Self { folder: folder.to_owned(), sled, log })
     }
 
@@ -63,8 +72,20 @@ impl Database {
         }
         self.sled.apply_batch(batch).map_err(|error| fault(&self.folder, error))?;
         self.sled.flush().map_err(|error| fault(&self.folder, error))?;
-        self.log.sync_all().map_err(|source| StoreError::from_io(&self.folder, source))?;
+        self.sync().map_err(|source| StoreError::from_io(&self.folder, source))?;
         self.collect_garbage(changes.len())
+    }
+
+    /// Waits until the disk has all that sled handed to the kernel.
+    fn sync(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(self.folder.join(BLOBS_FOLDER)).into_iter().flatten() {
+            match entry.and_then(|entry| File::open(entry.path())) {
+                // Sled may have removed it meanwhile: its page is back in the log, or gone.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => opened?.sync_all()?,
+            }
+        }
+        self.log.sync_all()
     }
 
     /// Touches the database once per change, and so gives sled the occasions to free what they replaced.
@@ -90,6 +111,11 @@ impl Database {
             let (key, value) = pair.map_err(|error| fault(&self.folder, error))?;
             Ok((key.to_vec(), value.to_vec()))
         })
+    }
+
+    /// Lets go of the files, so that the folder can be moved.
+    pub(super) fn close(self) {
+        drop(self);
     }
 
     /// Bytes on disk.

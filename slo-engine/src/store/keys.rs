@@ -5,14 +5,26 @@
 pub(crate) enum Table {
     /// Single values about the engine itself, by name.
     Engine,
-    /// When a sender was heard of.
-    Source,
-    /// Metric and attributes of a series.
+    /// Layout 1: when a sender was heard of.
+    Source1,
+    /// Layout 1: metric and attributes of a series.
+    Series1,
+    /// Layout 1: where a stream of points stands.
+    Stream1,
+    /// Layout 1: counts of a series in one time bucket.
+    Bucket1,
+    /// Kind, metric and attributes of a series.
     Series,
+    /// Through which chunk of the journal the blocks of a series were brought up to date.
+    Mark,
+    /// Some neighbouring buckets of a series.
+    Block,
     /// Where a stream of points stands, with the marks that recognise repeats.
     Stream,
-    /// Counts of a series in one time bucket.
-    Bucket,
+    /// A sender, and when it was heard of.
+    Source,
+    /// What was counted since the last checkpoint.
+    Journal,
     /// Where the incident of an objective stands.
     Incident,
     /// What happened to an incident, with its evidence.
@@ -38,14 +50,26 @@ pub(crate) enum Table {
 }
 
 impl Table {
+    /// The tables that layout 1 alone has.
+    pub(super) const LAYOUT_1: [Self; 4] = [Self::Bucket1, Self::Stream1, Self::Source1, Self::Series1];
+    /// The tables of counts.
+    pub(super) const COUNTS: [Self; 6] =
+        [Self::Series, Self::Mark, Self::Block, Self::Stream, Self::Source, Self::Journal];
+
     /// First byte of the table's keys.
     const fn prefix(self) -> u8 {
         match self {
             Self::Engine => 0x02,
-            Self::Source => 0x10,
-            Self::Series => 0x11,
-            Self::Stream => 0x12,
-            Self::Bucket => 0x13,
+            Self::Source1 => 0x10,
+            Self::Series1 => 0x11,
+            Self::Stream1 => 0x12,
+            Self::Bucket1 => 0x13,
+            Self::Series => 0x14,
+            Self::Mark => 0x15,
+            Self::Block => 0x16,
+            Self::Stream => 0x17,
+            Self::Source => 0x18,
+            Self::Journal => 0x19,
             Self::Incident => 0x20,
             Self::Transition => 0x21,
             Self::Notification => 0x22,

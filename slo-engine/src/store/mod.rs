@@ -8,6 +8,7 @@
 //! STATE/high-water   number and hash of the last acknowledged commit
 //! STATE/ballast      room kept for a full disk
 //! STATE/sled/        the database
+//! STATE/exports/     the state of the last nights, each in a file of its own
 //! ```
 
 mod ballast;
@@ -15,12 +16,16 @@ mod counts;
 mod database;
 mod error;
 mod events;
+mod export;
 mod keys;
+mod layout1;
 mod lock;
 mod mark;
 mod record;
 
+pub(crate) use counts::Recovered;
 pub(crate) use error::StoreError;
+pub(crate) use export::restore;
 pub(crate) use keys::Table;
 pub(crate) use record::Batch;
 
@@ -34,8 +39,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Layout of keys and values that this program writes.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 const DATABASE_FOLDER: &str = "sled";
+/// A database that is being built from an export.
+const RESTORING_FOLDER: &str = "sled.restoring";
 
 /// Whether the sender of a batch still has what is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +62,8 @@ pub(crate) enum Finding {
         to: PathBuf,
         /// What was wrong.
         detail: String,
+        /// The export that took its place.
+        restored: Option<PathBuf>,
     },
     /// The database stands behind what was acknowledged.
     RolledBack {
@@ -63,6 +72,13 @@ pub(crate) enum Finding {
         /// Commits that the database holds.
         found: u64,
     },
+    /// The state was written by an older version, and is now in the present layout.
+    Migrated {
+        /// Layout that it had.
+        from: u32,
+        /// Records that could not be read.
+        unreadable: usize,
+    },
     /// The disk was so full that the ballast was given back.
     BallastReleased,
 }
@@ -70,7 +86,13 @@ pub(crate) enum Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::MovedAside { to, detail } => write!(
+            Self::MovedAside { to, detail, restored: Some(export) } => write!(
+                f,
+                "the state was damaged ({detail}); it was moved to {} and the export {} restored: what came after it is missing",
+                to.display(),
+                export.display()
+            ),
+            Self::MovedAside { to, detail, restored: None } => write!(
                 f,
                 "the state was damaged ({detail}); it was moved to {} and an empty one begun: budgets and incidents start anew",
                 to.display()
@@ -78,6 +100,13 @@ impl fmt::Display for Finding {
             Self::RolledBack { acknowledged, found } => write!(
                 f,
                 "state rolled back: {acknowledged} commits were acknowledged, the database holds {found}; counts and alerts since then are missing, and firing alerts are kept until data shows otherwise"
+            ),
+            Self::Migrated { from, unreadable: 0 } => {
+                write!(f, "the state was brought from layout {from} to layout {LAYOUT}; nothing was lost")
+            }
+            Self::Migrated { from, unreadable } => write!(
+                f,
+                "the state was brought from layout {from} to layout {LAYOUT}; {unreadable} records could not be read and were left out"
             ),
             Self::BallastReleased => f.write_str(
                 "the disk is nearly full; the ballast was given back so that the state could be opened",
@@ -133,11 +162,24 @@ impl Store {
             findings.push(Finding::BallastReleased);
         }
         let mut mark = HighWaterMark::open(folder)?;
+        export::remove_folder(&folder.join(RESTORING_FOLDER))
+            .map_err(|source| StoreError::from_io(folder, source))?;
+        if mark.position().is_some()
+            && !folder.join(DATABASE_FOLDER).exists()
+            && let Some(to) = last_moved_aside(folder)
+            && let Some(export) = export::restore_latest(folder)?
+        {
+            // Killed after the damaged database was moved aside and before the export was in its place.
+            let detail = "found on the start before".to_owned();
+            findings.push(Finding::MovedAside { to, detail, restored: Some(export) });
+            mark.restart(Position::default()).map_err(|source| StoreError::from_io(folder, source))?;
+        }
         let database = match Database::open(&folder.join(DATABASE_FOLDER)) {
             Ok(database) => database,
             Err(StoreError::Damaged { detail, .. }) => {
                 let to = move_aside(folder)?;
-                findings.push(Finding::MovedAside { to, detail });
+                let restored = export::restore_latest(folder)?;
+                findings.push(Finding::MovedAside { to, detail, restored });
                 mark.restart(Position::default()).map_err(|source| StoreError::from_io(folder, source))?;
                 Database::open(&folder.join(DATABASE_FOLDER))?
             }
@@ -161,7 +203,7 @@ impl Store {
             failures: 0,
             healthy: true,
         };
-        store.migrate()?;
+        findings.extend(store.migrate()?);
         store.ballast.lay();
         Ok((store, findings))
     }
@@ -204,6 +246,11 @@ impl Store {
             }
         }
         Ok(loaded)
+    }
+
+    /// Whether the disk is nearly full.
+    pub(crate) fn is_short_of_room(&self) -> bool {
+        self.ballast.is_low()
     }
 
     /// Figures as of now.
@@ -251,19 +298,28 @@ impl Store {
         Ok(database)
     }
 
-    /// Brings an older layout up to ours, step by step. There is one layout so far.
-    fn migrate(&mut self) -> Result<(), StoreError> {
-        let Some(database) = &self.database else { return Ok(()) };
+    /// Brings an older layout up to ours, step by step. Every step may be cut short and begun again.
+    fn migrate(&mut self) -> Result<Option<Finding>, StoreError> {
+        let Some(database) = &self.database else { return Ok(None) };
         let found = database.value(keys::LAYOUT)?.and_then(|value| record::decode::<u32>(&value));
         match found {
-            Some(LAYOUT) => Ok(()),
             Some(found) if found > LAYOUT => {
                 Err(StoreError::NewerLayout { folder: self.folder.clone(), found, known: LAYOUT })
             }
-            _ => {
+            Some(LAYOUT) => {
+                self.remove_layout_1()?;
+                Ok(None)
+            }
+            Some(from) => {
+                let unreadable = self.migrate_from_layout_1()?;
+                self.remove_layout_1()?;
+                Ok(Some(Finding::Migrated { from, unreadable }))
+            }
+            None => {
                 let mut batch = Batch::default();
                 batch.put_raw(keys::LAYOUT.to_vec(), &LAYOUT);
-                self.commit(batch, Urgency::Essential)
+                self.commit(batch, Urgency::Essential)?;
+                Ok(None)
             }
         }
     }
@@ -314,6 +370,11 @@ fn move_aside(folder: &Path) -> Result<PathBuf, StoreError> {
         .unwrap_or_else(|| folder.join(format!("{DATABASE_FOLDER}.damaged")));
     std::fs::rename(from, &to).map_err(|source| StoreError::from_io(folder, source))?;
     Ok(to)
+}
+
+fn last_moved_aside(folder: &Path) -> Option<PathBuf> {
+    let candidates = (1u32..).map(|number| folder.join(format!("{DATABASE_FOLDER}.damaged-{number}")));
+    candidates.take_while(|candidate| candidate.exists()).last()
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! Encoding of values: one byte for the version of the encoding, then JSON.
 //!
 //! JSON because a record must be readable by a later version of the program, with fields added or gone, and by a person
-//! with a hex dump at three in the morning. The bulk of the state are counts, and those are a few numbers each.
+//! with a hex dump at three in the morning. The bulk of the state are counts, and those come as bytes of their own.
 
 use super::database::Change;
 use super::keys::Table;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-const JSON: u8 = 1;
+pub(super) const JSON: u8 = 1;
 
 /// Records to be written together.
 #[derive(Debug, Default)]
@@ -20,6 +20,11 @@ impl Batch {
     /// Sets a record.
     pub(crate) fn put<T: Serialize>(&mut self, table: Table, key: &[u8], record: &T) {
         self.put_raw(table.key(key), record);
+    }
+
+    /// Sets a value that is written in an encoding of its own.
+    pub(crate) fn put_bytes(&mut self, table: Table, key: &[u8], value: Vec<u8>) {
+        self.changes.push(Change::Put(table.key(key), value));
     }
 
     /// Removes a record.

@@ -1,14 +1,18 @@
 use super::*;
+use pqscope_slo_core::ledger::{Limits, Window};
+use pqscope_slo_core::series::Series;
+use pqscope_slo_core::time::Timestamp;
 use rustix::mount::{MountFlags, UnmountFlags};
+use std::time::Duration;
 
 fn batch(key: &str, value: u64) -> Batch {
     let mut batch = Batch::default();
-    batch.put(Table::Bucket, key.as_bytes(), &value);
+    batch.put(Table::Transition, key.as_bytes(), &value);
     batch
 }
 
 fn values(store: &Store) -> Vec<(String, u64)> {
-    let loaded = store.load::<u64>(Table::Bucket).unwrap();
+    let loaded = store.load::<u64>(Table::Transition).unwrap();
     assert_eq!(loaded.unreadable, 0);
     loaded.records.into_iter().map(|(key, value)| (String::from_utf8(key).unwrap(), value)).collect()
 }
@@ -22,7 +26,7 @@ fn what_was_committed_is_there_after_reopening() {
     store.commit(batch("b", 2), Urgency::Essential).unwrap();
     store.commit(batch("a", 3), Urgency::Repeatable).unwrap();
     let mut removal = Batch::default();
-    removal.delete(Table::Bucket, b"b");
+    removal.delete(Table::Transition, b"b");
     store.commit(removal, Urgency::Repeatable).unwrap();
     let commits = store.figures().commits;
     drop(store);
@@ -151,7 +155,7 @@ fn rewriting_records_leaves_no_garbage() {
     let before = resident_bytes();
     for round in 0..300_u64 {
         let mut batch = Batch::default();
-        (0..1_000_u32).for_each(|key| batch.put(Table::Bucket, &key.to_be_bytes(), &round));
+        (0..1_000_u32).for_each(|key| batch.put(Table::Transition, &key.to_be_bytes(), &round));
         store.commit(batch, Urgency::Repeatable).unwrap();
     }
     let grown = resident_bytes().saturating_sub(before);
@@ -173,7 +177,7 @@ fn a_disk_that_is_full_to_the_last_byte_is_survived() {
     let big = "x".repeat(10_000);
     let put = |store: &mut Store, key: u32, urgency| {
         let mut batch = Batch::default();
-        batch.put(Table::Bucket, &key.to_be_bytes(), &big);
+        batch.put(Table::Transition, &key.to_be_bytes(), &big);
         store.commit(batch, urgency)
     };
     put(&mut store, 0, Urgency::Repeatable).unwrap();
@@ -200,7 +204,7 @@ fn a_disk_that_is_full_to_the_last_byte_is_survived() {
     let (store, findings) = Store::open(&state).unwrap();
     assert_eq!(findings, []);
     let keys: Vec<Vec<u8>> =
-        store.load::<String>(Table::Bucket).unwrap().records.into_iter().map(|(key, _)| key).collect();
+        store.load::<String>(Table::Transition).unwrap().records.into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, (0..=written).map(|key| key.to_be_bytes().to_vec()).collect::<Vec<_>>());
 }
 
@@ -236,5 +240,92 @@ impl<'a> SmallDisk<'a> {
 impl Drop for SmallDisk<'_> {
     fn drop(&mut self) {
         let _ = rustix::mount::unmount(self.folder, UnmountFlags::DETACH);
+    }
+}
+
+/// States that were written as others see them: 300, 600, 900 good events of `a`, 20 good and 80 bad ones of `b` three
+/// times, seven as a delta, and two histograms; `b` burned. That of layout 2 has a gauge besides, and its writer was
+/// killed.
+const LAYOUT_1: &[u8] = include_bytes!("../../tests/fixtures/layout-1.tar.gz");
+const LAYOUT_2: &[u8] = include_bytes!("../../tests/fixtures/layout-2.tar.gz");
+
+#[test]
+fn a_state_of_layout_1_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    unpack(LAYOUT_1, folder.path());
+    let state = folder.path().join("state");
+    let (mut store, findings) = Store::open(&state).unwrap();
+    assert_eq!(findings, [Finding::Migrated { from: 1, unreadable: 0 }]);
+    // 2026-11-25T01:39:00Z, just after it was written.
+    check_fixture(&mut store, 1_795_570_740, 7);
+    drop(store);
+    let (mut store, findings) = Store::open(&state).unwrap();
+    assert_eq!(findings, []);
+    check_fixture(&mut store, 1_795_570_740, 7);
+}
+
+/// The bytes that this version writes; a later version must read them.
+#[test]
+fn a_state_of_layout_2_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    unpack(LAYOUT_2, folder.path());
+    let (mut store, findings) = Store::open(&folder.path().join("state")).unwrap();
+    assert_eq!(findings, []);
+    let now = 1_795_573_776;
+    check_fixture(&mut store, now, 7);
+    let now = Timestamp::from_seconds(now);
+    let recovered = store.recover(Limits::default(), now).unwrap();
+    let level = Series::new("pqscope.level", [("pqscope.service", "a")]);
+    assert_eq!(
+        recovered.recorder.ledger().level_at(level.id(), now, now).map(|level| level.value),
+        Some(0.75)
+    );
+}
+
+fn check_fixture(store: &mut Store, now: u64, streams: usize) {
+    let now = Timestamp::from_seconds(now);
+    let recovered = store.recover(Limits::default(), now).unwrap();
+    assert_eq!(recovered.unreadable, 0);
+    let ledger = recovered.recorder.ledger();
+    let window = Window::ending(now, Duration::from_secs(3_600));
+    let sum = |series: &Series| ledger.sum(series.id(), window, now).map(|sum| sum.total());
+    let handshakes = |service: &str, outcome: &str| {
+        let attributes = [("pqscope.service", service), ("pqscope.outcome", outcome)];
+        sum(&Series::new("pqscope.handshakes", attributes))
+    };
+    assert_eq!(handshakes("a", "completed"), Some(900));
+    assert_eq!((handshakes("b", "completed"), handshakes("b", "failed")), (Some(60), Some(240)));
+    let attributes = [("pqscope.service", "a"), ("pqscope.outcome", "completed")];
+    assert_eq!(sum(&Series::new("pqscope.extra", attributes)), Some(7));
+    let sizes = Series::new("pqscope.sizes", [("pqscope.service", "a")]);
+    let sizes = ledger.sum(sizes.id(), window, now).unwrap();
+    assert_eq!((sizes.total(), sizes.at_or_below(0.5)), (6, Some(3)));
+    assert_eq!(sum(&Series::new("pqscope.handshake.duration", [("pqscope.service", "a")])), Some(9));
+    assert_eq!(recovered.recorder.streams(), streams);
+    assert_eq!(store.load::<serde_json::Value>(Table::Incident).unwrap().records.len(), 2);
+    assert_eq!(store.load::<serde_json::Value>(Table::Transition).unwrap().records.len(), 2);
+    assert_eq!(store.load::<serde_json::Value>(Table::Notification).unwrap().records.len(), 1);
+    assert_eq!(store.load::<serde_json::Value>(Table::Bucket1).unwrap().records.len(), 0);
+}
+
+/// Puts the files of a compressed tar archive into a folder.
+fn unpack(archive: &[u8], folder: &Path) {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(archive).read_to_end(&mut bytes).unwrap();
+    let mut rest = bytes.as_slice();
+    while let Some((header, body)) = rest.split_at_checked(512).filter(|(header, _)| header[0] != 0) {
+        let text = |range: std::ops::Range<usize>| {
+            std::str::from_utf8(&header[range]).unwrap().trim_matches(['\0', ' ']).to_owned()
+        };
+        let size = usize::from_str_radix(&text(124..136), 8).unwrap();
+        let path = folder.join(text(0..100));
+        if header[156] == b'5' {
+            std::fs::create_dir_all(path).unwrap();
+        } else {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, &body[..size]).unwrap();
+        }
+        rest = &body[size.next_multiple_of(512)..];
     }
 }

@@ -8,7 +8,9 @@ use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
-use opentelemetry_proto::tonic::metrics::v1::{Gauge, NumberDataPoint, metric};
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, NumberDataPoint, Summary, SummaryDataPoint, metric, number_data_point,
+};
 use prost::Message;
 use std::io::Write;
 use tempfile::TempDir;
@@ -114,10 +116,19 @@ async fn points_that_cannot_be_counted_are_reported() {
 
     let gauge =
         Gauge { data_points: vec![NumberDataPoint { time_unix_nano: now(), ..NumberDataPoint::default() }] };
+    let summary = Summary { data_points: vec![SummaryDataPoint::default()] };
     let answer =
-        post(&client, &engine.http, &of_metric("pqscope.handshakes", metric::Data::Gauge(gauge.clone())))
-            .await;
+        post(&client, &engine.http, &of_metric("pqscope.handshakes", metric::Data::Summary(summary))).await;
     assert_eq!(answer.unwrap().partial_success.unwrap().rejected_data_points, 1);
+    // A gauge is a reading: it is kept, as long as it is a number.
+    let mut level = gauge.clone();
+    level.data_points[0].value = Some(number_data_point::Value::AsDouble(0.5));
+    let answer =
+        post(&client, &engine.http, &of_metric("pqscope.level", metric::Data::Gauge(level.clone()))).await;
+    assert_eq!(answer.unwrap().partial_success, None);
+    level.data_points[0].value = Some(number_data_point::Value::AsDouble(f64::NAN));
+    let answer = post(&client, &engine.http, &of_metric("pqscope.level", metric::Data::Gauge(level))).await;
+    assert!(answer.unwrap().partial_success.unwrap().error_message.contains("finite"));
     // A metric that nobody asks about is no fault of its sender.
     let answer = post(&client, &engine.http, &of_metric("system.cpu.time", metric::Data::Gauge(gauge))).await;
     assert_eq!(answer.unwrap().partial_success, None);

@@ -8,6 +8,7 @@
 )]
 
 mod adapters;
+mod backup;
 mod commands;
 mod coverage;
 mod crash;
@@ -18,6 +19,7 @@ mod events;
 mod ingest;
 mod openbao;
 mod otlp;
+mod power;
 mod process;
 mod receiver;
 mod refusals;

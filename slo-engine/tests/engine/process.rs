@@ -102,7 +102,16 @@ impl Engine {
         more: &[&str],
         patience: Duration,
     ) -> Result<Self, Option<ExitStatus>> {
-        let mut child = Self::spawn(state, more);
+        Self::await_start(Self::spawn(state, more), patience)
+    }
+
+    /// A process that was started otherwise, with its standard output piped.
+    pub(crate) fn of(child: Child) -> Self {
+        Self::await_start(child, PATIENCE)
+            .unwrap_or_else(|status| panic!("the engine did not start: {status:?}"))
+    }
+
+    fn await_start(mut child: Child, patience: Duration) -> Result<Self, Option<ExitStatus>> {
         let lines = lines_of(child.stdout.take().unwrap());
         let address = |kind: &str| {
             let line = lines.recv_timeout(patience).ok()?;

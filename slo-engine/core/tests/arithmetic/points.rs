@@ -3,11 +3,12 @@
 
 use crate::reference::width;
 use crate::world::{BEGIN, DAY, Slo, at};
+
 use pqscope_slo_core::evaluation::evaluate;
 use pqscope_slo_core::intake::{Measured, Point, Temporality};
 use pqscope_slo_core::ledger::Limits;
 use pqscope_slo_core::measure::Aside;
-use pqscope_slo_core::recorder::{Change, Record, RecordKey, Recorder};
+use pqscope_slo_core::recorder::{Recorder, Recovery, SavedKey};
 use pqscope_slo_core::selection::Selections;
 use pqscope_slo_core::series::{Attributes, Series, SourceId};
 use proptest::prelude::*;
@@ -155,25 +156,46 @@ impl Sender {
 /// The engine's memory and its disk.
 struct Engine {
     recorder: Recorder,
-    disk: BTreeMap<RecordKey, Record>,
+    saved: BTreeMap<SavedKey, Vec<u8>>,
+    journal: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Engine {
+    fn new(recorder: Recorder) -> Self {
+        Self { recorder, saved: BTreeMap::new(), journal: BTreeMap::new() }
+    }
+
     fn save(&mut self) {
-        for change in self.recorder.take_changes() {
-            match change {
-                Change::Put(record) => self.disk.insert(record.key(), record),
-                Change::Delete(key) => self.disk.remove(&key),
-            };
+        let chunks = self.recorder.take_journal();
+        self.journal.extend(chunks.into_iter().map(|chunk| (chunk.number, chunk.bytes)));
+    }
+
+    /// Writes the counts as they stand, on some restarts; on others the journal alone leads back.
+    fn checkpoint(&mut self) {
+        self.recorder.begin_checkpoint();
+        while let Some(piece) = self.recorder.next_piece(500) {
+            for saved in piece.saved {
+                match saved.value {
+                    Some(value) => self.saved.insert(saved.key, value),
+                    None => self.saved.remove(&saved.key),
+                };
+            }
+            if let Some(covers) = piece.covers {
+                self.journal.retain(|number, _| *number > covers);
+            }
         }
     }
 
     /// What is on disk comes back, as it was written.
     fn restart(&mut self, now: u64) {
-        let text = serde_json::to_string(&self.disk.values().collect::<Vec<_>>()).unwrap();
-        let records: Vec<Record> = serde_json::from_str(&text).unwrap();
-        let (recorder, dropped) = Recorder::restore(records, Limits::default(), at(now));
-        assert_eq!(dropped, 0);
+        if now.is_multiple_of(4) {
+            self.checkpoint();
+        }
+        let mut recovery = Recovery::new(at(BEGIN), Limits::default());
+        self.saved.iter().for_each(|(key, value)| recovery.take(*key, value));
+        self.journal.iter().for_each(|(number, bytes)| recovery.replay(*number, bytes));
+        let (recorder, unreadable) = recovery.finish();
+        assert_eq!(unreadable, 0);
         self.recorder = recorder;
     }
 
@@ -227,7 +249,7 @@ proptest! {
     #[test]
     fn every_event_that_was_told_counts_once_and_in_its_time((kinds, steps) in histories()) {
         let objective = Slo::of_requests(0.99).objective();
-        let mut engine = Engine { recorder: Recorder::new(at(BEGIN), Limits::default()), disk: BTreeMap::new() };
+        let mut engine = Engine::new(Recorder::new(at(BEGIN), Limits::default()));
         let mut senders: Vec<Sender> = kinds.iter().enumerate().map(|(number, (delta, old))| {
             let temporality = if *delta { Temporality::Delta } else { Temporality::Cumulative };
             Sender::new(number, temporality, if *old { DAY } else { 0 })
