@@ -177,6 +177,23 @@ pub fn measure(
     }
 }
 
+/// Events of a span that exclusions leave out of an objective; slices of time not among them.
+pub fn excluded(
+    objective: &Objective,
+    ledger: &Ledger,
+    selections: &mut Selections,
+    exclusions: &[Exclusion],
+    span: Window,
+    now: Timestamp,
+) -> Tally {
+    let Some(indicator) = objective.sli.embedded().filter(|_| !exclusions.is_empty()) else {
+        return Tally::default();
+    };
+    let picked = Picked::new(indicator, ledger, selections);
+    let aside = Aside { exclusions, slices: None };
+    Gauge { objective, picked: &picked, ledger, aside, now }.left_out(span)
+}
+
 /// Share of good events in a span, for the slice book of an objective; `None` without events.
 pub fn slice_share(
     objective: &Objective,

@@ -1,8 +1,9 @@
 //! The engine's figures in Prometheus' text format.
 
-use crate::keeper::{ObjectiveView, View};
+use crate::keeper::{Kept, KeptValue, ObjectiveView, View};
 use crate::notify::DeliveryFigures;
 use pqscope_slo_core::evaluation::ObjectiveState;
+use pqscope_slo_core::series::Attributes;
 use pqscope_slo_core::time::span_text;
 use pqscope_telemetry::attribute::{ADAPTER, RECEIVER, RESULT, SERVICE, SLO_NAME, STATE, WINDOW};
 use pqscope_telemetry::exposition::{metric_name, write_header, write_sample};
@@ -56,7 +57,7 @@ fn write_objectives(page: &mut Page, view: &View) {
         for slo in view.objectives.iter() {
             family.sample(slo, &[(RESULT, "good")], slo.events.good);
             family.sample(slo, &[(RESULT, "bad")], slo.events.bad);
-            family.sample(slo, &[(RESULT, "excluded")], slo.evaluation.excluded.total);
+            family.sample(slo, &[(RESULT, "excluded")], slo.excluded.total);
         }
     });
     let rolled_back = view.notices.iter().any(|notice| notice.rolled_back);
@@ -74,6 +75,7 @@ fn write_objectives(page: &mut Page, view: &View) {
 }
 
 fn write_engine(page: &mut Page, view: &View, deliveries: &DeliveryFigures) {
+    write_kept(page, view);
     page.family(&engine::NOTIFICATIONS, |family| {
         for receiver in &view.receivers {
             for result in ["sent", "retried", "dead"] {
@@ -122,6 +124,35 @@ fn write_events(page: &mut Page, view: &View) {
             family.plain(&[(STATE, state.word())], float(*count));
         }
     });
+}
+
+fn labels<'a>(attributes: &'a Attributes, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let own = attributes.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    own.chain(more.iter().copied()).collect()
+}
+
+/// What the engine counts itself, family by family as they lie in the view.
+fn write_kept(page: &mut Page, view: &View) {
+    for family in view.kept.chunk_by(|a, b| a.metric == b.metric) {
+        let Some(first) = family.first() else { continue };
+        page.family(first.metric, |page| {
+            for Kept { attributes, value, .. } in family {
+                match value {
+                    KeptValue::Number(number) => page.plain(&labels(attributes, &[]), *number),
+                    KeptValue::Buckets(buckets, count) => {
+                        let name = format!("{}_bucket", page.name);
+                        let bounds = buckets.iter().map(|(bound, upto)| (bound.to_string(), *upto));
+                        for (bound, upto) in bounds.chain([("+Inf".to_owned(), *count)]) {
+                            let all = labels(attributes, &[("le", &bound)]);
+                            write_sample(page.text, &name, all, float(upto));
+                        }
+                        let name = format!("{}_count", page.name);
+                        write_sample(page.text, &name, labels(attributes, &[]), float(*count));
+                    }
+                }
+            }
+        });
+    }
 }
 
 const fn word(state: ObjectiveState) -> &'static str {

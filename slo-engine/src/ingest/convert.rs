@@ -17,12 +17,16 @@ use pqscope_slo_core::distribution::{Distribution, Explicit, Exponential};
 use pqscope_slo_core::intake::{Level, Measured, Point, Rejected, Temporality};
 use pqscope_slo_core::series::{Attributes, Series, SourceId};
 use pqscope_slo_core::time::Timestamp;
+use pqscope_telemetry::attribute;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Every metric under this prefix is counted, so that a new objective has history.
 const OWN_PREFIX: &str = "pqscope.";
 /// Own metrics that describe agents and engines rather than handshakes: counted only when an objective asks.
 const HOUSEKEEPING_PREFIXES: [&str; 3] = ["pqscope.agent.", "pqscope.slo.", "pqscope.engine."];
+/// Attributes of a resource that its points carry.
+const LIFTED: [&str; 2] = [attribute::DEPLOYMENT, attribute::STAGE];
 /// Most attributes of a point.
 const MOST_ATTRIBUTES: usize = 64;
 /// Most bytes of an attribute's key or value.
@@ -62,6 +66,7 @@ pub(crate) fn convert(request: &ExportMetricsServiceRequest, interest: &Interest
     let mut identities = interest.known.begin();
     for resource in &request.resource_metrics {
         let sender = Sender::new(resource.resource.as_ref());
+        identities.lift(sender.lifted());
         for scope in &resource.scope_metrics {
             let scope_name = scope.scope.as_ref().map_or("", |scope| scope.name.as_str());
             for metric in &scope.metrics {
@@ -83,6 +88,12 @@ impl Sender {
     pub(super) fn new(resource: Option<&Resource>) -> Self {
         let own = resource.map_or(&[][..], |resource| &resource.attributes);
         Self { attributes: own.iter().map(text_pair).collect() }
+    }
+
+    /// What its points carry of it: which part of a rollout it watches is said once, for the whole process.
+    pub(super) fn lifted(&self) -> Arc<[(String, String)]> {
+        let told = |key: &&str| Some(((*key).to_owned(), self.attributes.get(*key)?.clone()));
+        LIFTED.iter().filter_map(told).filter(|(_, value)| value.len() <= LONGEST_TEXT_BYTES).collect()
     }
 
     /// The sender of one of its metrics.
@@ -194,7 +205,8 @@ fn take(
 ) {
     let series = match identities.find(metric, attributes) {
         Some(series) => Ok(series),
-        None => identify(attributes, metric).map(|series| identities.note(attributes, series)),
+        None => identify(attributes, metric, identities.lifted())
+            .map(|series| identities.note(attributes, series)),
     };
     take_found(export, source, metric, series, reading);
 }
@@ -214,8 +226,15 @@ pub(super) fn take_found(
 }
 
 /// The series of a metric with these attributes.
-pub(super) fn identify(attributes: &[KeyValue], metric: &str) -> Result<Identified, Fault> {
-    let attributes = checked_attributes(attributes)?;
+pub(super) fn identify(
+    attributes: &[KeyValue],
+    metric: &str,
+    lifted: &[(String, String)],
+) -> Result<Identified, Fault> {
+    let mut attributes = checked_attributes(attributes)?;
+    for (key, value) in lifted {
+        attributes.entry(key.clone()).or_insert_with(|| value.clone());
+    }
     Ok(Identified::new(Series { metric: metric.to_owned(), attributes }))
 }
 

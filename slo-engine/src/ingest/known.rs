@@ -44,6 +44,7 @@ impl Deref for Identified {
 #[derive(Debug)]
 struct Entry {
     form: Form,
+    lifted: Arc<[(String, String)]>,
     series: Identified,
 }
 
@@ -82,7 +83,7 @@ impl Known {
     /// Looks up for one request; what it finds anew is remembered at its end.
     pub(super) fn begin(&self) -> Identities<'_> {
         let held = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        Identities { known: self, held: Some(held), found: Vec::new(), hash: 0 }
+        Identities { known: self, held: Some(held), found: Vec::new(), lifted: Arc::new([]), hash: 0 }
     }
 }
 
@@ -91,15 +92,36 @@ pub(super) struct Identities<'a> {
     known: &'a Known,
     held: Option<RwLockReadGuard<'a, Entries>>,
     found: Vec<(u64, Entry)>,
+    /// Attributes of the resource that its points carry.
+    lifted: Arc<[(String, String)]>,
     /// Of the attributes that were looked up last.
     hash: u64,
 }
 
 impl Identities<'_> {
-    /// The series of a metric and attributes, if it is known.
-    pub(super) fn find(&mut self, metric: &str, attributes: &[KeyValue]) -> Option<Identified> {
+    /// Attributes of the resource that all points from now on carry, unless they have their own.
+    pub(super) fn lift(&mut self, lifted: Arc<[(String, String)]>) {
+        self.lifted = lifted;
+    }
+
+    /// See [`lift`](Self::lift).
+    pub(super) fn lifted(&self) -> &[(String, String)] {
+        &self.lifted
+    }
+
+    fn hasher(&self, metric: &str) -> impl Hasher + use<> {
         let mut hash = self.known.hash.build_hasher();
         hash.write(metric.as_bytes());
+        for (key, value) in &*self.lifted {
+            hash.write(key.as_bytes());
+            hash.write(value.as_bytes());
+        }
+        hash
+    }
+
+    /// The series of a metric and attributes, if it is known.
+    pub(super) fn find(&mut self, metric: &str, attributes: &[KeyValue]) -> Option<Identified> {
+        let mut hash = self.hasher(metric);
         for pair in attributes {
             hash.write(pair.key.as_bytes());
             hash.write(text(pair)?.as_bytes());
@@ -108,6 +130,7 @@ impl Identities<'_> {
         let entry = self.held.as_ref()?.by_hash.get(&self.hash)?;
         let Form::Pairs(pairs) = &entry.form else { return None };
         let same = entry.series.metric == metric
+            && entry.lifted == self.lifted
             && pairs.len() == attributes.len()
             && pairs
                 .iter()
@@ -118,13 +141,13 @@ impl Identities<'_> {
 
     /// As [`find`](Self::find), for attributes as they lie in a protobuf message.
     pub(super) fn find_raw(&mut self, metric: &str, raw: &[u8]) -> Option<Identified> {
-        let mut hash = self.known.hash.build_hasher();
-        hash.write(metric.as_bytes());
+        let mut hash = self.hasher(metric);
         hash.write(raw);
         self.hash = hash.finish();
         let entry = self.held.as_ref()?.by_hash.get(&self.hash)?;
         let Form::Bytes(bytes) = &entry.form else { return None };
-        (entry.series.metric == metric && **bytes == *raw).then(|| entry.series.clone())
+        (entry.series.metric == metric && entry.lifted == self.lifted && **bytes == *raw)
+            .then(|| entry.series.clone())
     }
 
     /// Remembers what was just looked up in vain.
@@ -144,7 +167,8 @@ impl Identities<'_> {
 
     fn remember(&mut self, form: Form, series: Identified) -> Identified {
         if form.size_bytes() + series.metric.len() <= LONGEST_BYTES {
-            self.found.push((self.hash, Entry { form, series: series.clone() }));
+            self.found
+                .push((self.hash, Entry { form, lifted: Arc::clone(&self.lifted), series: series.clone() }));
         }
         series
     }

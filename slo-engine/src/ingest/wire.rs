@@ -110,6 +110,7 @@ fn convert_resource(
         }
     }
     let sender = Sender::new(resource.as_ref());
+    identities.lift(sender.lifted());
     let mut fields = Fields(bytes);
     while let Some(field) = fields.next() {
         match field? {
@@ -264,7 +265,8 @@ fn read_point(
     let raw = bytes.get(first..end)?;
     let found = match identities.find_raw(metric, raw) {
         Some(series) => Ok(series),
-        None => identify(&decode_attributes(raw)?, metric).map(|series| identities.note_raw(raw, series)),
+        None => identify(&decode_attributes(raw)?, metric, identities.lifted())
+            .map(|series| identities.note_raw(raw, series)),
     };
     Some((point, found))
 }
@@ -330,13 +332,29 @@ mod tests {
             named("pqscope.c", gauge),
         ];
         let scope = ScopeMetrics { metrics, schema_url: "https://x".to_owned(), ..ScopeMetrics::default() };
-        let resource = Resource { attributes: vec![pair("service.name", text("s"))], ..Resource::default() };
+        let resource = Resource {
+            attributes: vec![pair("service.name", text("s")), pair("pqscope.stage", text("canary"))],
+            ..Resource::default()
+        };
         let resource = ResourceMetrics {
             resource: Some(resource),
             scope_metrics: vec![scope.clone(), scope],
             ..ResourceMetrics::default()
         };
-        ExportMetricsServiceRequest { resource_metrics: vec![resource.clone(), resource] }
+        let mut other = resource.clone();
+        other.resource = Some(Resource::default());
+        ExportMetricsServiceRequest { resource_metrics: vec![resource, other] }
+    }
+
+    #[test]
+    fn points_carry_the_stage_of_their_resource_and_no_other() {
+        let (request, interest) = (request(), Interest::default());
+        for _ in 0..2 {
+            let export = convert(&request, &interest);
+            let (first, second) = export.samples.split_at(export.samples.len() / 2);
+            assert!(first.iter().all(|sample| sample.series.attribute("pqscope.stage") == "canary"));
+            assert!(second.iter().all(|sample| sample.series.attribute("pqscope.stage").is_empty()));
+        }
     }
 
     #[test]

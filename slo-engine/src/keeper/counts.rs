@@ -76,12 +76,20 @@ impl Keeper {
 
     /// Writes what was counted since the last time, in one commit. What could not be written stays to be written.
     pub(super) fn save_counts(&mut self) -> Result<(), StoreError> {
+        self.commit_with_counts(Batch::default(), Urgency::Repeatable)
+    }
+
+    /// Writes a batch, and in the same commit what was counted since the last time.
+    pub(super) fn commit_with_counts(
+        &mut self,
+        mut batch: Batch,
+        urgency: Urgency,
+    ) -> Result<(), StoreError> {
         let chunks = self.recorder.take_journal();
-        let mut batch = Batch::default();
+        chunks.iter().for_each(|chunk| batch.journal(chunk.clone()));
         // In the same commit: an event whose count is on disk without its identity would count again.
         let events = self.events.add_changes(&mut batch);
-        chunks.iter().for_each(|chunk| batch.journal(chunk.clone()));
-        match self.store.commit(batch, Urgency::Repeatable) {
+        match self.store.commit(batch, urgency) {
             Ok(()) => {
                 self.journal_bytes += chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
                 Ok(())

@@ -57,8 +57,10 @@ impl Keeper {
 /// Whether a series that the selector picks was heard of within the span. One that exports the same count again and
 /// again adds nothing to the ledger, and yet its sender was heard of.
 fn is_heard(recorder: &Recorder, selector: &Selector, span: Duration, now: Timestamp) -> bool {
-    let told = recorder.last_heard(&selector.metric).is_some_and(|heard| now.since(heard) <= span);
-    recorder.ledger().select(selector).any(|id| told || has_amount(recorder, id, span, now))
+    let ledger = recorder.ledger();
+    let told = |slot| recorder.series_heard(slot).is_some_and(|heard| now.since(heard) <= span);
+    // After a restart nothing was heard yet, and yet what was counted lately was there.
+    ledger.select(selector).any(|id| ledger.slot(id).is_some_and(told) || has_amount(recorder, id, span, now))
 }
 
 fn has_amount(recorder: &Recorder, id: SeriesId, span: Duration, now: Timestamp) -> bool {

@@ -209,6 +209,7 @@ impl Keeper {
                 state,
                 &self.recorder,
                 &mut self.selections,
+                &self.exclusions,
                 self.started,
             );
             if drawn {
@@ -276,7 +277,8 @@ impl Keeper {
         if let Some((objective, at)) = told {
             self.note_detection(&objective, at, &mut batch);
         }
-        if let Err(error) = self.store.commit(batch, Urgency::Essential) {
+        // What the detection adds to the counts goes with the mark that it was counted.
+        if let Err(error) = self.commit_with_counts(batch, Urgency::Essential) {
             tracing::warn!("a notification was settled but that could not be written: {error}");
         }
     }

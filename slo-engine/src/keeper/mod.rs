@@ -9,12 +9,14 @@ mod coverage;
 mod detections;
 mod events;
 mod incidents;
+mod kept;
 mod orders;
 mod slices;
 mod upkeep;
 mod view;
 
 pub(crate) use events::EventFigures;
+pub(crate) use kept::{Kept, KeptValue};
 pub(crate) use orders::{Order, OrderFault};
 pub(crate) use view::{Notice, ObjectiveView, View};
 

@@ -104,8 +104,7 @@ impl Keeper {
     fn enter_missed(&mut self, detection: Detection) -> Result<Detection, OrderFault> {
         let mut batch = Batch::default();
         self.count_detection(detection.clone(), &mut batch);
-        self.store.commit(batch, Urgency::Essential)?;
-        self.save_counts()?;
+        self.commit_with_counts(batch, Urgency::Essential)?;
         Ok(detection)
     }
 }

@@ -1,6 +1,6 @@
 //! What others may see of the keeper: a copy, renewed at every evaluation.
 
-use super::{EventFigures, Keeper};
+use super::{EventFigures, Keeper, Kept, kept};
 use crate::notify::OutboxRow;
 use crate::store::StoreFigures;
 use pqscope_slo_core::alert::{AlertState, Transition};
@@ -10,6 +10,7 @@ use pqscope_slo_core::detection::Detection;
 use pqscope_slo_core::evaluation::{ChartPoint, Evaluation, chart, tally};
 use pqscope_slo_core::exclusion::Exclusion;
 use pqscope_slo_core::ledger::{Ledger, Window};
+use pqscope_slo_core::measure::excluded;
 use pqscope_slo_core::objective::Objective;
 use pqscope_slo_core::recorder::Recorder;
 use pqscope_slo_core::selection::Selections;
@@ -53,8 +54,14 @@ pub(crate) struct ObjectiveView {
     pub(crate) chart: Vec<ChartPoint>,
     /// Events since the hour in which the engine started: only grows while it runs.
     pub(crate) events: Tally,
+    /// Events since that hour that exclusions leave out.
+    pub(crate) excluded: Tally,
     /// When its metric was last heard of since the engine started.
     pub(crate) last_heard: Option<Timestamp>,
+}
+
+const fn start_hour(started: Timestamp) -> u64 {
+    started.seconds() - started.seconds() % HOUR_SECONDS
 }
 
 impl ObjectiveView {
@@ -64,14 +71,15 @@ impl ObjectiveView {
         alert: AlertState,
         recorder: &Recorder,
         selections: &mut Selections,
+        exclusions: &[Exclusion],
         started: Timestamp,
     ) -> Self {
         let (ledger, now) = (recorder.ledger(), evaluation.at);
-        let from = started.seconds() - started.seconds() % HOUR_SECONDS;
-        let since_start = Window { from, to: Window::ending(now, Duration::ZERO).to };
+        let since_start = Window { from: start_hour(started), to: Window::ending(now, Duration::ZERO).to };
         Self {
             chart: Vec::new(),
             events: tally(objective, ledger, selections, since_start, now),
+            excluded: excluded(objective, ledger, selections, exclusions, since_start, now),
             last_heard: objective
                 .sli
                 .embedded()
@@ -141,6 +149,8 @@ pub(crate) struct View {
     pub(crate) detections: Vec<Detection>,
     /// Spans that do not count, newest first.
     pub(crate) exclusions: Vec<Exclusion>,
+    /// What the engine counts itself.
+    pub(crate) kept: Arc<[Kept]>,
     /// What people should know about the state.
     pub(crate) notices: Vec<Notice>,
 }
@@ -166,6 +176,7 @@ impl View {
             store: StoreFigures::default(),
             detections: Vec::new(),
             exclusions: Vec::new(),
+            kept: Arc::new([]),
             notices: Vec::new(),
         }
     }
@@ -205,6 +216,7 @@ impl Keeper {
             store: self.store.figures(),
             detections: self.incidents.detections().cloned().collect(),
             exclusions: self.exclusions.iter().rev().cloned().collect(),
+            kept: kept::kept(self.recorder.ledger(), start_hour(self.started), at).into(),
             notices: self.notices.clone(),
         }));
     }
