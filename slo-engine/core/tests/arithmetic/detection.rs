@@ -102,3 +102,45 @@ fn a_constant_burn_is_gone_when_the_formula_says() {
     assert!(near(evaluation.budget.remaining.unwrap(), 0.5));
     assert!(near(evaluation.budget.exhaustion.unwrap().as_secs_f64(), (30 * 24 * HOUR) as f64));
 }
+
+/// The slow window pairs, of which the old edges are a minute and ten minutes wide: detected and quiet within that and
+/// one look, a minute here.
+#[test]
+fn the_slow_pairs_detect_and_reset_within_the_width_of_their_edges() {
+    let day = 24 * HOUR;
+    for (long, short, factor, burn, wide) in [
+        (6 * HOUR, 30 * MINUTE, 6.0, 20.0, MINUTE),
+        (day, 2 * HOUR, 3.0, 12.0, 10 * MINUTE),
+        (3 * day, 6 * HOUR, 1.0, 9.0, 10 * MINUTE),
+    ] {
+        let tiers = format!("[{{long: {long}s, short: {short}s, factor: {factor}, severity: ticket}}]");
+        let alerting = format!("{{tiers: {tiers}, spike: off, dayShare: off}}");
+        let mut world = World::new(&Slo { alerting, ..Slo::of_requests(0.999) });
+        let minute = |world: &mut World, burn: f64| {
+            world.now += MINUTE;
+            let bad = (burn * 1_000.0) as u64;
+            world.events_at(world.now, 1_000_000 - bad, bad);
+        };
+        (0..3 * day / MINUTE + 60).for_each(|_| minute(&mut world, 0.0));
+        world.evaluate();
+        let tier = world.objective.alert.tiers[0];
+        let (due, over) = expected(&tier, CLEAR_FOR, burn);
+        for (burning, due) in [(burn, due), (0.0, over)] {
+            let (begin, told) = (world.now, world.transitions.len());
+            let wanted = if burning > 0.0 { Fired } else { Resolved };
+            while world.transitions.iter().skip(told).all(|transition| transition.kind != wanted) {
+                minute(&mut world, burning);
+                world.evaluate();
+                assert!(world.now < begin + long, "{long}: no {wanted:?}");
+            }
+            let taken = (world.now - begin) as f64;
+            let slack = (wide + MINUTE) as f64 + 1.0;
+            assert!((due - slack..due + slack).contains(&taken), "{long} {wanted:?}: {taken}, due {due}");
+            // The short window holds nothing but failures before they end.
+            if burning > 0.0 {
+                (0..short / MINUTE).for_each(|_| minute(&mut world, burning));
+                world.evaluate();
+            }
+        }
+    }
+}

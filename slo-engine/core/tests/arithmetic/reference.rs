@@ -73,27 +73,23 @@ pub(crate) struct Gates {
     pub(crate) least_bad: f64,
 }
 
-/// What a tier says, and how far its burn rates are from its factor, relative to it.
+/// What a tier says.
 pub(crate) fn tier_says(
     tier: &AlertTier,
     gates: Gates,
     allowed: f64,
     window: impl Fn(u64) -> (f64, f64),
-) -> (Says, f64) {
+) -> Says {
     let (long, short) = (window(tier.long.as_secs()), window(tier.short.as_secs()));
-    let (Some(slow), Some(fast)) = (burn(long, allowed), burn(short, allowed)) else {
-        return (Says::Unknown, f64::INFINITY);
-    };
-    let off = |burn: f64| ((burn - tier.factor) / tier.factor).abs();
-    let reaches = |burn: f64| burn > tier.factor || off(burn) < 1e-9;
-    let says = if !reaches(slow) || !reaches(fast) {
+    let (Some(slow), Some(fast)) = (burn(long, allowed), burn(short, allowed)) else { return Says::Unknown };
+    let reaches = |burn: f64| burn > tier.factor || ((burn - tier.factor) / tier.factor).abs() < 1e-9;
+    if !reaches(slow) || !reaches(fast) {
         Says::No
     } else if long.1 < gates.least_events || long.0 < gates.least_bad {
         Says::Unknown
     } else {
         Says::Yes
-    };
-    (says, off(slow).min(off(fast)))
+    }
 }
 
 /// Longest time between two looks that still says something about the time between.

@@ -55,6 +55,30 @@ fn trap_06_neither_pending_nor_clear_time_runs_while_we_are_away() {
     assert_eq!(world.until(Resolved, HOUR, 100, 0), Some(2 * MINUTE));
 }
 
+/// What happened while we were away is spread over that time, and does not look like an outage of the last minute.
+#[test]
+fn trap_06_what_came_while_we_were_away_is_spread_over_that_time() {
+    let mut recorder = Recorder::new(at(BEGIN), Limits::default());
+    let source = SourceId::new(&Attributes::new(), "s", "requests");
+    let series = Series::new("requests", [("outcome", "failed")]);
+    let mut take = |time: u64, value: u64| {
+        let value = Some(Measured::Count(value));
+        let (temporality, start) = (Temporality::Cumulative, Some(at(BEGIN + 1)));
+        let point = Point { temporality, start, time: at(BEGIN + time), value };
+        recorder.accept(source, &series, &point, point.time).unwrap();
+    };
+    take(10, 5);
+    take(HOUR + 10, 3_605);
+    let last = |length| {
+        let now = at(BEGIN + HOUR + 10);
+        let window = pqscope_slo_core::ledger::Window::ending(now, seconds(length));
+        recorder.ledger().sum(series.id(), window, now).map_or(0, |sum| sum.total())
+    };
+    assert_eq!(last(2 * HOUR), 3_605, "nothing is lost");
+    assert!((300..=360).contains(&last(5 * MINUTE)), "{}", last(5 * MINUTE));
+    assert!((1_800..=1_860).contains(&last(30 * MINUTE)), "{}", last(30 * MINUTE));
+}
+
 #[test]
 fn trap_07_a_clock_that_is_set_makes_no_alert_and_ends_none() {
     // Forward: pending for one look, an hour is skipped; the next looks do not take the hour for pending time.
