@@ -40,12 +40,17 @@ pub(crate) enum CatalogError {
 
 /// Reads objectives from files and folders, or the shipped ones when there are none.
 pub(crate) fn load(paths: &[PathBuf], services: Option<&Path>) -> Result<Catalog, CatalogError> {
-    let services = services.map(load_services).transpose()?;
     let files = if paths.is_empty() {
         SHIPPED.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
     } else {
         read_all(paths)?
     };
+    parse(&files, services)
+}
+
+/// Reads objectives from the texts of files, each with its name.
+pub(crate) fn parse(files: &[(String, String)], services: Option<&Path>) -> Result<Catalog, CatalogError> {
+    let services = services.map(load_services).transpose()?;
     let sources: Vec<SourceFile<'_>> = files.iter().map(|(name, text)| SourceFile { name, text }).collect();
     let catalog = Catalog::parse(&sources, services.as_ref())
         .map_err(|diagnostics| CatalogError::Faulty { diagnostics })?;
@@ -61,7 +66,8 @@ fn load_services(path: &Path) -> Result<Services, CatalogError> {
         .map_err(|diagnostics| CatalogError::Faulty { diagnostics })
 }
 
-fn read_all(paths: &[PathBuf]) -> Result<Vec<(String, String)>, CatalogError> {
+/// Names and texts of files, and of those in folders.
+pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<(String, String)>, CatalogError> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {

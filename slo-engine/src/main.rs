@@ -8,6 +8,7 @@ mod clock;
 mod ingest;
 mod keeper;
 mod notify;
+mod rules;
 mod store;
 mod web;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Serve(options) => serve(options),
         Command::Validate(options) => validate(&options),
+        Command::Rules(options) => rules::write(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

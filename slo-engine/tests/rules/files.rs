@@ -1,0 +1,1 @@
+//! The command `rules`, and the shipped objectives as it compiles them.
