@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::ingest::{self, Door, Interest};
 use crate::keeper::{Channels, Duties, Keeper};
 use crate::notify::Courier;
+use crate::prometheus::Prometheus;
 use crate::store::{Store, StoreError};
 use axum::Router;
 use pqscope_slo_core::ledger::Limits;
@@ -83,15 +84,19 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
     let door = Door::new(interest(&catalog), submission_sender, options.max_request);
     let courier = Courier::new(&options.webhook, clock.clone(), settlement_sender, courier_stopping)?;
     let delivery_figures = courier.figures();
+    let (prometheus, readings) =
+        Prometheus::new(&catalog.objectives, clock.clone(), options.evaluation_interval);
     let duties = Duties {
         receivers: options.webhook.iter().map(|receiver| receiver.name().to_owned()).collect(),
         catalog,
         evaluation_interval: options.evaluation_interval,
         limits: Limits::default(),
+        readings,
     };
     let (keeper, view) = Keeper::new(store, &findings, duties, clock.clone(), rows)?;
     let keeper_done = start_keeper(keeper, Channels { submissions, settlements, stopping })?;
     let courier = tokio::spawn(courier.run(row_receiver));
+    let prometheus = tokio::spawn(prometheus.run(servers_stopping.clone()));
     let servers = [
         spawn_http(web, api::router(view, clock, delivery_figures), servers_stopping.clone()),
         spawn_http(otlp_http, ingest::http::router(door.clone()), servers_stopping.clone()),
@@ -113,6 +118,7 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
     for server in servers {
         let _ = tokio::time::timeout(GRACE, server).await;
     }
+    let _ = tokio::time::timeout(GRACE, prometheus).await;
     stop_courier.send_replace(true);
     let _ = tokio::time::timeout(COURIER_GRACE, courier).await;
     stop_keeper.send_replace(true);

@@ -8,6 +8,7 @@ mod clock;
 mod ingest;
 mod keeper;
 mod notify;
+mod prometheus;
 mod rules;
 mod store;
 mod web;

@@ -14,6 +14,7 @@ pub(crate) use view::{Notice, ObjectiveView, View};
 use crate::clock::Clock;
 use crate::ingest::Submission;
 use crate::notify::{OutboxRow, Settlement};
+use crate::prometheus::Readings;
 use crate::store::{Batch, Finding, Store, StoreError, Table, Urgency};
 use incidents::Incidents;
 use pqscope_slo_core::exclusion::Exclusion;
@@ -46,6 +47,8 @@ pub(crate) struct Duties {
     pub(crate) evaluation_interval: Duration,
     /// Bounds on what is counted.
     pub(crate) limits: Limits,
+    /// What PromQL back ends say of the objectives that they measure.
+    pub(crate) readings: Readings,
 }
 
 /// The channels that lead to the keeper.

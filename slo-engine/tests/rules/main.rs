@@ -2,8 +2,6 @@
 //! be above or below a threshold is so by at least five percent.
 
 #![expect(
-    clippy::cast_possible_truncation,
-    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test stops at whatever it does not expect, and says what it skips"
@@ -142,7 +140,7 @@ fn silence_is_no_recovery_and_recovery_has_to_be_shown() {
 fn a_few_stray_failures_of_little_traffic_page_nobody() {
     // Two failures in an hour of five attempts; then a third, on enough attempts.
     let mut counts: Vec<(u64, u64, u64)> =
-        (0..180).map(|number| (number * MINUTE, u64::from(number % 20 == 0), 0)).collect();
+        (0..180).map(|number| (number * MINUTE, u64::from(number.is_multiple_of(20)), 0)).collect();
     counts[100].2 = 2;
     let quiet = counts.clone();
     let Some(report) =
@@ -151,8 +149,8 @@ fn a_few_stray_failures_of_little_traffic_page_nobody() {
         return;
     };
     assert!(firing(&report, "1h/5m").is_empty(), "{report:?}");
-    for number in 101..104 {
-        counts[number] = (counts[number].0, 5, 3);
+    for count in counts.iter_mut().take(104).skip(101) {
+        *count = (count.0, 5, 3);
     }
     let Some(report) =
         both("a_few_stray_failures", &slo("target: 0.99", BURN_ONLY), &Traffic::of(MINUTE, &counts))
@@ -215,7 +213,7 @@ fn one_deployment_of_ten_that_fails_is_a_spike() {
         increments: (0..steps).map(|step| Some(if step == 0 { 0 } else { count(step) })).collect(),
     };
     let bad = |deployment: u64, step: u64| {
-        if deployment == 3 && (90..100).contains(&step) { 18 } else { u64::from(step % 60 == 0) }
+        if deployment == 3 && (90..100).contains(&step) { 18 } else { u64::from(step.is_multiple_of(60)) }
     };
     let series = (0..10).flat_map(|deployment| {
         [

@@ -75,7 +75,8 @@ fn at_most(observations: &str, bound: &str, span: Span, by: &[String]) -> Counts
     }
     let all = sum_by(by, &increase(observations, span));
     let total = format!("histogram_count({all})");
-    Counts { side, part: format!("histogram_fraction(-Inf, {bound}, {all}) * {total}"), total }
+    // Of no observations there is no fraction (NaN), which no comparison lets through.
+    Counts { side, part: format!("histogram_fraction(-Inf, {bound}, {all}) * {total} >= 0"), total }
 }
 
 /// Whether a selector asks for the buckets of a classic histogram.
@@ -111,7 +112,7 @@ pub fn relative(observations: &PromQuery, baseline: &Baseline<PromQuery>, span: 
     }
     Relative {
         quantile: format!(
-            "histogram_quantile({}, {})",
+            "histogram_quantile({}, {}) > -Inf",
             number(baseline.quantile),
             sum_by(&grouped, &increase(usual, span))
         ),
@@ -132,6 +133,21 @@ pub fn within(observations: &PromQuery, labels: &BTreeMap<String, String>, bound
     at_most(&text, &number(bound), span, &[])
 }
 
+/// When the first sample of a plain selector within a window was taken: seconds since the epoch, to the hour. `None` for
+/// an expression.
+pub fn first_seen(query: &PromQuery, window: Duration) -> Option<String> {
+    let range = span_text(window);
+    let plain = !query.0.contains(WINDOW);
+    plain.then(|| format!("min(min_over_time(timestamp({})[{range}:1h]))", query.0.trim()))
+}
+
+/// Events that their sender folded into an overflow series. `None` for an expression.
+pub fn folded(query: &PromQuery, window: Duration) -> Option<String> {
+    let matcher = format!("{}=\"true\"", label_name(pqscope_telemetry::attribute::OTEL_OVERFLOW));
+    let plain = !query.0.contains(WINDOW);
+    plain.then(|| format!("sum(increase({}[{}])) > 0", narrowed(&query.0, &matcher), span_text(window)))
+}
+
 /// Share of good events in the slice that ends at the moment of evaluation; nothing without events.
 pub fn slice_share(indicator: &Indicator<PromQuery>, slice: Duration) -> Option<String> {
     let range = span_text(slice);
@@ -146,7 +162,7 @@ pub fn slice_share(indicator: &Indicator<PromQuery>, slice: Duration) -> Option<
         Indicator::Level { bound: None, .. } | Indicator::Relative { .. } => None,
         counted => {
             let Counts { side, part, total } = events(counted, Span::last(slice), &[])?;
-            let share = format!("clamp_max(({part} or 0 * {total}) / ({total} > 0), 1)");
+            let share = format!("clamp_max((({part}) or 0 * {total}) / ({total} > 0), 1)");
             Some(if side == Side::Good { share } else { format!("1 - {share}") })
         }
     }
@@ -289,7 +305,7 @@ mod tests {
         let asked = relative(&query("d_seconds{class=\"hybrid\"}"), &baseline, HOUR);
         assert_eq!(
             asked.quantile,
-            "histogram_quantile(0.95, sum by (pqscope_service) (increase(d_seconds{class=\"classical\"}[1h])))"
+            "histogram_quantile(0.95, sum by (pqscope_service) (increase(d_seconds{class=\"classical\"}[1h]))) > -Inf"
         );
         let labels = BTreeMap::from([("pqscope_service".to_owned(), "shop \"a\"".to_owned())]);
         let group = within(&query("d_seconds{class=\"hybrid\"}"), &labels, 0.12, HOUR);
