@@ -13,6 +13,7 @@ mod disk;
 mod ingest;
 mod otlp;
 mod process;
+mod prometheus;
 mod receiver;
 mod refusals;
 mod restart;
