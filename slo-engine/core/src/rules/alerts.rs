@@ -1,6 +1,6 @@
 //! An alert per condition of an objective, each with the part that holds it while nothing is known.
 
-use super::names::{BEGAN, CONDITION, EVENTS, RESULT, SERVICE, SLO, remaining};
+use super::names::{BEGAN, CONDITION, EVENTS, RESULT, SERVICE, SLO, VERDICT, remaining};
 use super::{Rule, RuleKind, Sheet, nearly, spike};
 use crate::alert::{BREACH, DAY_CLEAR_FOR, DAY_SPEND, NO_DATA};
 use crate::measure::DAY;
@@ -96,7 +96,6 @@ fn title(sheet: &Sheet<'_>) -> String {
 fn burn(sheet: &Sheet<'_>, tier: &AlertTier) -> Rule {
     let alert = &sheet.objective.alert;
     let name = tier.name();
-    let (long, short, factor) = (sheet.burn(tier.long), sheet.burn(tier.short), nearly(tier.factor));
     let frame = Frame {
         name: "PqscopeSloBurnRate",
         condition: &name,
@@ -112,13 +111,8 @@ fn burn(sheet: &Sheet<'_>, tier: &AlertTier) -> Rule {
             span_text(tier.short)
         ),
     };
-    let mut active = format!("{long} >= {factor}\nand on () {short} >= {factor}");
-    if !sheet.is_growth() {
-        active.push_str(&gates(sheet, tier.long));
-    }
-    let clear =
-        format!("({long} < {factor} and on () {short})\nor on () ({short} < {factor} and on () {long})");
-    let expression = frame.held(sheet, &active, &clear);
+    let verdict = sheet.own(VERDICT, &format!(",{CONDITION}={}", quoted(&name)));
+    let expression = frame.held(sheet, &format!("{verdict} == 2"), &format!("{verdict} == 0"));
     frame.rule(sheet, expression)
 }
 

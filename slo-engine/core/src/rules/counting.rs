@@ -1,11 +1,11 @@
 //! Running totals, events per window, burn rates and the budget.
 
 use super::names::{
-    BEGAN, EVENTS, FIRST_LEVEL, GROUPS_RUNNING, LEVEL, RESULT, RUNNING, SLICE, SLO, WINDOW, burn, remaining,
-    target,
+    BEGAN, CONDITION, EVENTS, FIRST_LEVEL, GROUPS_RUNNING, LEVEL, RESULT, RUNNING, SLICE, SLO, VERDICT,
+    WINDOW, burn, remaining, target,
 };
-use super::{Rule, RuleKind, Sheet};
-use crate::objective::{Budgeting, Goal, Indicator, PromQuery};
+use super::{Rule, RuleKind, Sheet, nearly};
+use crate::objective::{AlertTier, Budgeting, Goal, Indicator, PromQuery};
 use crate::promql::name::{bucket_matcher, narrowed, quoted, renamed};
 use crate::promql::query::{self, Counts, Span, is_classic, number};
 use crate::time::span_text;
@@ -13,7 +13,7 @@ use pqscope_telemetry::exposition::label_name;
 use std::time::Duration;
 
 /// How far back a recorded sample is looked for: a Prometheus that was down for less goes on where it was.
-const REACH: &str = "1h";
+pub(super) const REACH: &str = "1h";
 
 pub(super) fn rules(sheet: &Sheet<'_>) -> Vec<Rule> {
     let mut rules = Vec::new();
@@ -34,7 +34,10 @@ pub(super) fn rules(sheet: &Sheet<'_>) -> Vec<Rule> {
     rules.push(windows(sheet));
     if let Some(allowed) = sheet.objective.goal.allowed() {
         rules.push(burns(sheet, allowed));
-        rules.extend(sheet.budget.map(|length| budget(sheet, length, allowed)));
+        rules.extend(sheet.budget.map(|length| budget(sheet, length)));
+        if !sheet.objective.alert.tiers.is_empty() {
+            rules.push(verdicts(sheet));
+        }
     }
     rules
 }
@@ -154,8 +157,13 @@ fn group_totals(sheet: &Sheet<'_>) -> Vec<Rule> {
     let slo = quoted(&sheet.objective.name);
     let rule = |(result, counter): (&str, Counter)| {
         let last = format!("{GROUPS_RUNNING}{{{SLO}={slo},{RESULT}=\"{result}\"}}");
+        // Every group has both series, whatever it has seen.
+        let all = match result {
+            "total" => String::new(),
+            _ => format!("\nor 0 * {GROUPS_RUNNING}{{{SLO}={slo},{RESULT}=\"total\"}}"),
+        };
         let expression =
-            format!("sum by ({groups}) (\n{}\nor last_over_time({last}[{REACH}])\n)", counter.step());
+            format!("sum by ({groups}) (\n{}\nor last_over_time({last}[{REACH}]){all}\n)", counter.step());
         let comment = match result {
             "total" => "All events since the rules began, by group: the last total and what came since.",
             "good" => "The same of good events.",
@@ -252,24 +260,44 @@ impl Counts {
     }
 }
 
-/// What a running total was when a window began; zero where that was before its time.
-pub(super) fn base(sheet: &Sheet<'_>, running: &str, window: Duration) -> String {
-    let length = span_text(window);
-    format!(
-        "(last_over_time({running}[{REACH}] offset {length}) and on () ({} <= time() - {}) or 0 * {running})",
-        sheet.own(BEGAN, ""),
-        window.as_secs()
-    )
-}
-
 fn windows(sheet: &Sheet<'_>) -> Rule {
     let mut lengths = sheet.lengths.clone();
     lengths.extend(sheet.budget);
     lengths.sort_unstable();
     lengths.dedup();
-    let parts: Vec<String> = lengths.into_iter().map(|window| events_of(sheet, window)).collect();
     let comment = "Events per window, the parts apart from the whole.";
-    record(sheet, EVENTS, comment, parts.join("\nor "), &[])
+    let running = !sheet.is_growth() && !sheet.written() && sheet.slice().is_none();
+    let expression = if running {
+        differences(sheet, &lengths)
+    } else {
+        let parts: Vec<String> = lengths.into_iter().map(|window| events_of(sheet, window)).collect();
+        parts.join("\nor ")
+    };
+    record(sheet, EVENTS, comment, expression, &[])
+}
+
+/// The running totals less what they were when each window began, which is nothing where that was before their time. Every
+/// selector costs more than what is done with its samples, so the present totals and their age are read once.
+fn differences(sheet: &Sheet<'_>, lengths: &[Duration]) -> String {
+    let running = sheet.own(RUNNING, "");
+    let join = |texts: Vec<String>| texts.join("\n  or ");
+    let then = |window: &Duration| {
+        let name = span_text(*window);
+        labelled(&format!("last_over_time({running}[{REACH}] offset {name})"), WINDOW, &name)
+    };
+    let age =
+        |window: &Duration| labelled(&format!("vector({})", window.as_secs()), WINDOW, &span_text(*window));
+    let zero = |window: &Duration| {
+        let row = |result| labelled(&labelled("vector(0)", WINDOW, &span_text(*window)), RESULT, result);
+        format!("{} or {}", row(sheet.side()), row("total"))
+    };
+    format!(
+        "{running}\n- on ({RESULT}) group_right ()\n(\n  ({})\n  and on ({WINDOW}) (({}) <= time() - scalar({}))\n  or on ({WINDOW}, {RESULT}) ({})\n)",
+        join(lengths.iter().map(then).collect()),
+        join(lengths.iter().map(age).collect()),
+        sheet.own(BEGAN, ""),
+        join(lengths.iter().map(zero).collect())
+    )
 }
 
 fn labelled(text: &str, label: &str, value: &str) -> String {
@@ -305,44 +333,77 @@ fn events_of(sheet: &Sheet<'_>, window: Duration) -> String {
             let Counts { part, total, .. } = Counts::of_window(sheet, window);
             two(&format!("({part} or vector(0))"), sheet.side(), &format!("({total} or vector(0))"))
         }
-        _ => {
-            let running = sheet.own(RUNNING, "");
-            labelled(&format!("{running} - {}", base(sheet, &running, window)), WINDOW, &name)
-        }
-    }
-}
-
-fn burns(sheet: &Sheet<'_>, allowed: f64) -> Rule {
-    let only = match sheet.budget {
-        Some(length) if !sheet.lengths.contains(&length) => format!(",{WINDOW}!=\"{}\"", span_text(length)),
         _ => String::new(),
-    };
-    let of = |result: &str| sheet.own(EVENTS, &format!(",{RESULT}=\"{result}\"{only}"));
-    let total = of("total");
-    let bad = if sheet.good_is_counted() {
-        format!("clamp_min({total} - ignoring({RESULT}) {}, 0)", of("good"))
-    } else {
-        of("bad")
-    };
-    let mut expression = format!("{bad}\n/ ignoring({RESULT}) ({total} > 0)\n/ {}", number(allowed));
-    if !sheet.is_growth() {
-        let part = of(if sheet.good_is_counted() { "good" } else { "bad" });
-        expression = format!(
-            "{expression}\nunless ignoring({RESULT}) ({part} > ignoring({RESULT}) 1.000000001 * {total})"
-        );
     }
-    let comment = "Burn rates; none without events, and none where a part exceeds the whole.";
-    record(sheet, burn(), comment, expression, &[])
 }
 
-fn budget(sheet: &Sheet<'_>, length: Duration, allowed: f64) -> Rule {
-    let expression = format!(
-        "1 - clamp_min({}, 0)\n/ ignoring({RESULT}) ({} > 0)\n/ {}",
-        sheet.bad(length),
-        sheet.events(length, "total"),
-        number(allowed)
-    );
-    // One sample: the labels that are left are those of the objective and the window.
-    let expression = format!("max({expression})");
+/// Shares of bad events over the share that is allowed. No comparison lets 0/0 through, nor what exceeds the whole.
+fn burns(sheet: &Sheet<'_>, allowed: f64) -> Rule {
+    let of = |result: &str| sheet.own(EVENTS, &format!(",{RESULT}=\"{result}\""));
+    let total = of("total");
+    let share = |part: &str, bound: &str| format!("({} / ignoring ({RESULT}) {total} {bound})", of(part));
+    let bad = if sheet.is_growth() {
+        share("bad", ">= 0")
+    } else if sheet.good_is_counted() {
+        format!("clamp_min(1 - {}, 0)", share("good", "<= 1.000000001"))
+    } else {
+        share("bad", "<= 1.000000001")
+    };
+    let comment = "Burn rates; none without events, and none where a part exceeds the whole.";
+    record(sheet, burn(), comment, format!("{bad} / {}", number(allowed)), &[])
+}
+
+fn budget(sheet: &Sheet<'_>, length: Duration) -> Rule {
+    let expression = format!("max(1 - {})", sheet.burn(length));
     record(sheet, remaining(), "The part of the error budget that is left.", expression, &[])
+}
+
+/// All window pairs at once: both windows burn, one does not, or one says nothing; then whether there were enough events in
+/// the long one.
+fn verdicts(sheet: &Sheet<'_>) -> Rule {
+    let alert = &sheet.objective.alert;
+    let row = |tier: &AlertTier, window: Duration, value: &str, side: &str| {
+        let row = labelled(&format!("vector({value})"), WINDOW, &span_text(window));
+        labelled(&labelled(&row, CONDITION, &tier.name()), "side", side)
+    };
+    let both = alert.tiers.iter().flat_map(|tier| {
+        let factor = nearly(tier.factor);
+        [row(tier, tier.long, &factor, "long"), row(tier, tier.short, &factor, "short")]
+    });
+    let both: Vec<String> = both.collect();
+    let burning = format!(
+        "((sum by ({CONDITION}) ((\n  {} >= bool on ({WINDOW}) group_right () (\n  {}\n)) + 10) >= 20) == bool 22)",
+        sheet.own(&burn(), ""),
+        both.join("\n  or ")
+    );
+    let expression = if sheet.is_growth() {
+        format!("2 * {burning}")
+    } else {
+        let long: Vec<String> = alert
+            .tiers
+            .iter()
+            .map(|tier| {
+                labelled(&labelled("vector(1)", WINDOW, &span_text(tier.long)), CONDITION, &tier.name())
+            })
+            .collect();
+        let of = |result: &str| sheet.own(EVENTS, &format!(",{RESULT}=\"{result}\""));
+        let bad = if sheet.good_is_counted() {
+            format!("({} - ignoring ({RESULT}) {} >= bool {})", of("total"), of("good"), alert.least_bad)
+        } else {
+            format!("({} >= bool {})", of("bad"), alert.least_bad)
+        };
+        format!(
+            "{burning}\n* on ({CONDITION}) (1 + sum by ({CONDITION}) (\n  ({bad} * ignoring ({RESULT}) ({} >= bool {}))\n  * on ({WINDOW}) group_right () (\n  {}\n)))",
+            of("total"),
+            alert.least_events,
+            long.join("\n  or ")
+        )
+    };
+    record(
+        sheet,
+        VERDICT,
+        "What the window pairs say: 2 active, 1 too few events, 0 clear; nothing without data.",
+        expression,
+        &[],
+    )
 }

@@ -292,16 +292,9 @@ impl<'a> Sheet<'a> {
         ]
     }
 
-    /// Selects a recorded series of this objective; `more` are matchers, each with a comma in front.
+    /// Selects a recorded series of this objective, whose name is unique; `more` are matchers, each with a comma in front.
     fn own(&self, series: &str, more: &str) -> String {
-        use promql::name::quoted;
-        format!(
-            "{series}{{{}={},{}={}{more}}}",
-            names::SLO,
-            quoted(&self.objective.name),
-            names::SERVICE,
-            quoted(&self.objective.service)
-        )
+        format!("{series}{{{}={}{more}}}", names::SLO, promql::name::quoted(&self.objective.name))
     }
 
     /// Events of a window, as they are recorded.

@@ -22,10 +22,14 @@ pub(super) const GROUPS_RUNNING: &str = "pqscope_slo:group_events:running";
 pub(super) const BEGAN: &str = "pqscope_slo:began:timestamp_seconds";
 /// Events per window.
 pub(super) const EVENTS: &str = "pqscope_slo:events:window";
+/// What a window pair says: 2 active, 1 too few events, 0 clear; nothing without data.
+pub(super) const VERDICT: &str = "pqscope_slo:condition:verdict";
 /// Events of groups in the short and the reference window of the spike detector.
 pub(super) const GROUPS: &str = "pqscope_slo:group_events:window";
 /// What groups are compared with.
 pub(super) const USUAL: &str = "pqscope_slo:group_events:usual";
+/// Shares of bad events of groups.
+pub(super) const SHARES: &str = "pqscope_slo:group_events:bad_ratio";
 /// Share of good events of the slice that ends now.
 pub(super) const SLICE: &str = "pqscope_slo:slice:good_ratio";
 /// A gauge whose growth is an objective.

@@ -1,8 +1,8 @@
 //! The detector of sudden failures in closed form: the bound of [`crate::spike`] needs nothing but logarithms.
 
 use super::alerts::{Frame, TAKEN};
-use super::counting::{base, group_labels};
-use super::names::{GROUPS, GROUPS_RUNNING, RESULT, SLO, USUAL, WINDOW};
+use super::counting::{REACH, group_labels};
+use super::names::{GROUPS, GROUPS_RUNNING, RESULT, SHARES, SLO, USUAL, WINDOW};
 use super::{Rule, RuleKind, Sheet};
 use crate::alert::SPIKE;
 use crate::objective::SpikeRule;
@@ -18,7 +18,7 @@ pub(super) fn recordings(sheet: &Sheet<'_>) -> Vec<Rule> {
     let windows = Rule {
         comment: "Events of groups in the short window and in the one before it.".to_owned(),
         kind: RuleKind::Record(GROUPS.to_owned()),
-        expression: parts.windows(sheet),
+        expression: parts.windows(),
         labels: parts.labels(sheet),
     };
     let usual = Rule {
@@ -28,7 +28,14 @@ pub(super) fn recordings(sheet: &Sheet<'_>) -> Vec<Rule> {
         expression: parts.usual(),
         labels: parts.labels(sheet),
     };
-    vec![windows, usual]
+    let shares = Rule {
+        comment: "Shares of bad events: of the short window, of what it is compared with, of both together."
+            .to_owned(),
+        kind: RuleKind::Record(SHARES.to_owned()),
+        expression: parts.shares(sheet.good_is_counted()),
+        labels: parts.labels(sheet),
+    };
+    vec![windows, usual, shares]
 }
 
 fn rule_of<'a>(sheet: &'a Sheet<'_>) -> Option<&'a SpikeRule> {
@@ -58,37 +65,16 @@ impl<'a> Parts<'a> {
         vec![(SLO.to_owned(), sheet.objective.name.clone())]
     }
 
-    fn windows(&self, sheet: &Sheet<'_>) -> String {
+    /// What the totals grew by; everything where they are younger than the window.
+    fn windows(&self) -> String {
         let Self { rule, slo, .. } = self;
-        let running = |result: &str| format!("{GROUPS_RUNNING}{{{SLO}={slo},{RESULT}=\"{result}\"}}");
-        let both = rule.short + rule.reference;
-        let short = |result: &str| {
-            let running = running(result);
-            format!("({running} - {})", base(sheet, &running, rule.short))
-        };
-        let reference = |result: &str| {
-            let running = running(result);
-            format!("({} - {})", base(sheet, &running, rule.short), base(sheet, &running, both))
-        };
-        let window = |name: &str, events: &dyn Fn(&str) -> String| {
-            let total = events("total");
-            // A group without a bad event has no series of bad ones.
-            let bad = if sheet.good_is_counted() {
-                format!(
-                    "(clamp_min({total} - ignoring({RESULT}) {}, 0) or ignoring({RESULT}) {total})",
-                    events("good")
-                )
-            } else {
-                format!("({} or ignoring({RESULT}) 0 * {total})", events("bad"))
-            };
-            let put = |text: &str, result: &str| {
-                format!(
-                    "label_replace(label_replace({text}, \"{RESULT}\", \"{result}\", \"\", \"\"), \"{WINDOW}\", \"{name}\", \"\", \"\")"
-                )
-            };
-            format!("{}\nor {}", put(&bad, "bad"), put(&total, "total"))
-        };
-        format!("{}\nor {}", window("short", &short), window("reference", &reference))
+        let running = format!("{GROUPS_RUNNING}{{{SLO}={slo}}}");
+        let then = |window| format!("last_over_time({running}[{REACH}] offset {})", span_text(window));
+        let (short, both) = (then(rule.short), then(rule.short + rule.reference));
+        format!(
+            "label_replace(({running} - {short} >= 0) or {running}, \"{WINDOW}\", \"short\", \"\", \"\")\n\
+             or label_replace(({short} - {both} >= 0) or {short}, \"{WINDOW}\", \"reference\", \"\", \"\")"
+        )
     }
 
     fn of(&self, window: &str, more: &str) -> String {
@@ -113,35 +99,48 @@ impl<'a> Parts<'a> {
         )
     }
 
-    fn sum(&self, series: &str) -> String {
-        format!("sum by ({}) ({series})", self.by)
+    /// Shares of bad events: of the short window, of what it is compared with, and of both together.
+    fn shares(&self, good_is_counted: bool) -> String {
+        let part = if good_is_counted { "good" } else { "bad" };
+        let by = &self.by;
+        let sum = |result: &str, window: &str| match window {
+            "short" => format!("{}", self.of("short", &format!(",{RESULT}=\"{result}\""))),
+            _ => format!("{USUAL}{{{SLO}={},{RESULT}=\"{result}\"}}", self.slo),
+        };
+        let both = |result: &str| format!("({} + on ({by}) {})", sum(result, "short"), sum(result, "usual"));
+        let share = |part: &str, total: &str, name: &str| {
+            let share = format!("({part} / on ({by}) {total} <= 1)");
+            let bad = if good_is_counted { format!("1 - {share}") } else { share };
+            format!("label_replace({bad}, \"{WINDOW}\", \"{name}\", \"\", \"\")")
+        };
+        let one = |window: &str| share(&sum(part, window), &sum("total", window), window);
+        format!("{}\nor {}\nor {}", one("short"), one("usual"), share(&both(part), &both("total"), "both"))
     }
 
-    fn short(&self, result: &str) -> String {
-        self.sum(&self.of("short", &format!(",{RESULT}=\"{result}\"")))
-    }
-
-    fn compared(&self, result: &str) -> String {
-        self.sum(&format!("{USUAL}{{{SLO}={},{RESULT}=\"{result}\"}}", self.slo))
+    fn share(&self, window: &str) -> String {
+        format!("sum by ({}) ({SHARES}{{{SLO}={},{WINDOW}=\"{window}\"}})", self.by, self.slo)
     }
 
     /// `k` bad of `n` in the short window, `K` of `N` in both: a spike when `n KL(k/n || K/N) >= -ln significance`.
     fn active(&self) -> String {
         let rule = self.rule;
-        let (bad, total) = (self.short("bad"), self.short("total"));
-        let (usual_bad, usual_total) = (self.compared("bad"), self.compared("total"));
-        let now = format!("({bad} / {total})");
-        let pooled = format!("(({bad} + {usual_bad}) / ({total} + {usual_total}))");
+        let (now, usual, both) = (self.share("short"), self.share("usual"), self.share("both"));
+        let total = format!("sum by ({}) ({})", self.by, self.of("short", &format!(",{RESULT}=\"total\"")));
         let divergence = format!(
-            "({now} * ln({now} / {pooled}) + (1 - {now}) * ln(clamp_min(1 - {now}, 1e-300) / (1 - {pooled})))"
+            "({now} * ln({now} / {both}) + (1 - {now}) * ln(clamp_min(1 - {now}, 1e-300) / (1 - {both})))"
         );
+        // A share times a whole is not exact: a millionth of an event is allowed for.
         format!(
-            "{bad} >= {}\nand {bad} <= {total}\nand {now} >= {} * {usual_bad} / ({usual_total} > 0)\nand {now} > {pooled}\nand {total} * {divergence} >= {}",
-            rule.least_bad,
+            "{now} * {total} >= {}\nand {now} >= {} * {usual}\nand {now} > {both}\nand {total} * {divergence} >= {}",
+            number(f64::max(rule_bad(rule) - 1e-6, 1e-6)),
             number(rule.least_ratio),
             number(-rule.significance.ln())
         )
     }
+}
+
+fn rule_bad(rule: &SpikeRule) -> f64 {
+    crate::distribution::to_float(rule.least_bad)
 }
 
 /// The alert: one per group. It is over when the group is back within the objective, or has no traffic left while others
@@ -180,7 +179,7 @@ pub(super) fn alert(sheet: &Sheet<'_>) -> Option<Rule> {
     };
     let firing = format!("sum by ({kept}) ({})", frame.firing(sheet));
     let allowed = number(sheet.objective.goal.allowed().unwrap_or(1.0));
-    let still = renamed(format!("{} / {} >= {allowed}", parts.short("bad"), parts.short("total")));
+    let still = renamed(format!("{} >= {allowed}", parts.share("short")));
     let shortest = sheet.lengths.first().copied().unwrap_or_default();
     let expression = format!(
         "{}\nor ({firing} and on ({kept}) {still})\nor ({firing} unless on () ({} > 0))",

@@ -35,7 +35,7 @@ fn the_standard_objective_needs_no_more_rules_than_others_make() {
     let compiled = compiled(SLO);
     assert!(compiled.findings.is_empty(), "{:?}", compiled.findings);
     assert_eq!(compiled.groups.len(), 1);
-    assert_eq!(compiled.groups[0].rules.len(), 17);
+    assert_eq!(compiled.groups[0].rules.len(), 19);
 }
 
 #[test]
