@@ -17,7 +17,7 @@
 //!
 //! | room | what it makes |
 //! |---|---|
-//! | [`counting`](self) | running totals, events per window, burn rates, the budget |
+//! | `counting` | running totals, events per window, burn rates, the budget |
 //! | `alerts` | an alert per condition |
 //! | `spike` | the detector of sudden failures |
 //! | [`yaml`] | the file |
