@@ -103,8 +103,8 @@ fn the_workbooks_burn_rates_are_found_by_the_pairs_that_are_meant_to() {
             "{share}: {report:?}"
         );
         if share == 100_000 {
-            // Detected after f x L / b: 14.4 x 60 / 100 = 8.64 minutes, and one evaluation of pending.
-            assert_eq!(fired(&report, "1h/5m", begin), [10], "{report:?}");
+            // f x L / b is 14.4 x 60 / 100 = 8.64 minutes: seen at the evaluation after ten, fired one later.
+            assert_eq!(fired(&report, "1h/5m", begin), [12], "{report:?}");
         }
     }
 }

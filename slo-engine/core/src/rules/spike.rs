@@ -104,7 +104,7 @@ impl<'a> Parts<'a> {
         let part = if good_is_counted { "good" } else { "bad" };
         let by = &self.by;
         let sum = |result: &str, window: &str| match window {
-            "short" => format!("{}", self.of("short", &format!(",{RESULT}=\"{result}\""))),
+            "short" => self.of("short", &format!(",{RESULT}=\"{result}\"")),
             _ => format!("{USUAL}{{{SLO}={},{RESULT}=\"{result}\"}}", self.slo),
         };
         let both = |result: &str| format!("({} + on ({by}) {})", sum(result, "short"), sum(result, "usual"));
