@@ -9,6 +9,7 @@ use crate::ingest::events::EventDoor;
 use crate::ingest::{self, Door, Interest};
 use crate::keeper::{Channels, Duties, Keeper};
 use crate::notify::Courier;
+use crate::prometheus::Prometheus;
 use crate::store::{Store, StoreError};
 use axum::Router;
 use pqscope_slo_core::ledger::Limits;
@@ -91,6 +92,8 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
     let event_door = EventDoor::new(event_sender.clone(), clock.clone(), options.max_request);
     let courier = Courier::new(&options.webhook, clock.clone(), settlement_sender, courier_stopping)?;
     let delivery_figures = courier.figures();
+    let (prometheus, readings) =
+        Prometheus::new(&catalog.objectives, clock.clone(), options.evaluation_interval);
     let duties = Duties {
         receivers: options.webhook.iter().map(|receiver| receiver.name().to_owned()).collect(),
         catalog,
@@ -101,12 +104,14 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
         checkpoint_interval: options.checkpoint_interval,
         export_interval: options.export_interval,
         max_state_bytes: options.max_state_size,
+        readings,
     };
     let (order_sender, orders) = mpsc::channel(WAITING_ORDERS);
     let (keeper, view) = Keeper::new(store, &findings, duties, clock.clone(), rows)?;
     let offsets = keeper.adapter_offsets();
     let keeper_done = start_keeper(keeper, Channels { submissions, events, settlements, orders, stopping })?;
     let courier = tokio::spawn(courier.run(row_receiver));
+    let prometheus = tokio::spawn(prometheus.run(servers_stopping.clone()));
     let servers = [
         spawn_http(
             web,
@@ -138,6 +143,7 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
     for server in servers.into_iter().chain(followers) {
         let _ = tokio::time::timeout(GRACE, server).await;
     }
+    let _ = tokio::time::timeout(GRACE, prometheus).await;
     stop_courier.send_replace(true);
     let _ = tokio::time::timeout(COURIER_GRACE, courier).await;
     stop_keeper.send_replace(true);

@@ -16,7 +16,9 @@ Examples:
   pqscope-slo serve --adapter vault:/var/log/openbao/audit.log
       What a key manager logs counts as well
   pqscope-slo validate objectives/*.yaml
-      Check objectives before they are rolled out";
+      Check objectives before they are rolled out
+  pqscope-slo rules objectives/ -o pqscope-slo.rules.yaml
+      The same objectives as rules for a Prometheus";
 
 const SERVE_HELP: &str = "\
 Counts are acknowledged once the disk has them, so a killed engine loses nothing that a sender was told is safe. \
@@ -34,6 +36,12 @@ The file exporter of the OpenTelemetry Collector writes such data. Time passes a
 seconds.
 
 Exit status: 0 all well, 1 something failed, 2 wrong usage.";
+const RULES_HELP: &str = "\
+The rules need Prometheus 2.42 or later and say what the engine says: same windows, gates, pending and clear times, and \
+alerts that fire are held while there is no data. Exclusions that were entered in an engine are unknown to them. Names \
+of what they record are the engine's: let one Prometheus have either.
+
+Exit status: 0 all objectives compiled, perhaps with warnings; 1 one was refused, and nothing was written; 2 wrong usage.";
 
 const EXIT_STATUS: &str = "Exit status: 0 all well, 1 something failed, 2 wrong usage.";
 
@@ -55,6 +63,9 @@ pub(crate) enum Command {
     /// Check objective files and say what is wrong, by line.
     #[command(after_long_help = EXIT_STATUS)]
     Validate(Validate),
+    /// Compile objectives to recording and alerting rules for Prometheus.
+    #[command(after_long_help = RULES_HELP)]
+    Rules(Rules),
     /// Print the JSON Schema of objective files, for editors.
     Schema,
     /// Show the objectives of a running engine, those in trouble first.
@@ -197,6 +208,43 @@ pub(crate) struct Replay {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Options of `rules`.
+#[derive(Debug, Args)]
+pub(crate) struct Rules {
+    /// OpenSLO files, or folders of them.
+    #[arg(value_name = "FILE_OR_DIR", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// How often the rules are evaluated; whole seconds, at most 2m.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_interval)]
+    pub(crate) interval: Duration,
+    /// How long a sample may take from its time until it can be asked for; whole seconds, at most 5m.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_delay)]
+    pub(crate) delay: Duration,
+    /// How Prometheus stores the histograms of our own metrics: native when they come over OTLP, classic from a scrape.
+    #[arg(long, value_name = "KIND", default_value = "native")]
+    pub(crate) histograms: HistogramKind,
+    /// Services file: which services are migrating. Without it every service counts.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) services: Option<PathBuf>,
+    /// Where to write; standard output without it.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// How Prometheus stores histograms.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum HistogramKind {
+    /// In one series.
+    Native,
+    /// A series per bucket.
+    Classic,
+}
+
+/// As [`parse_interval`], and 0s.
+fn parse_delay(text: &str) -> Result<Duration, String> {
+    if text == "0s" { Ok(Duration::ZERO) } else { parse_interval(text) }
 }
 
 /// Reads a time such as `500ms`, `10s`, `1m`; at least 100 ms and at most a minute: with longer pauses between looks

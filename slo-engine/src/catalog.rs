@@ -53,6 +53,14 @@ pub(crate) fn load(paths: &[PathBuf], services: Option<&Services>) -> Result<Cat
     } else {
         read_all(paths)?
     };
+    parse(&files, services)
+}
+
+/// Reads objectives from the texts of files, each with its name.
+pub(crate) fn parse(
+    files: &[(String, String)],
+    services: Option<&Services>,
+) -> Result<Catalog, CatalogError> {
     let sources: Vec<SourceFile<'_>> = files.iter().map(|(name, text)| SourceFile { name, text }).collect();
     let catalog =
         Catalog::parse(&sources, services).map_err(|diagnostics| CatalogError::Faulty { diagnostics })?;
@@ -84,7 +92,8 @@ pub(crate) fn load_adapters(file: Option<&Path>, more: Vec<Adapter>) -> Result<V
     }
 }
 
-fn read_all(paths: &[PathBuf]) -> Result<Vec<(String, String)>, CatalogError> {
+/// Names and texts of files, and of those in folders.
+pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<(String, String)>, CatalogError> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {

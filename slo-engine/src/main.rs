@@ -12,6 +12,8 @@ mod commands;
 mod ingest;
 mod keeper;
 mod notify;
+mod prometheus;
+mod rules;
 mod store;
 mod web;
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Command::Replay(options) => replay(&options),
         Command::Backup(options) => backup(&options),
         Command::Restore(options) => restore(&options),
+        Command::Rules(options) => rules::write(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -174,6 +174,34 @@ pub mod agent {
     /// Data points exported.
     pub const EXPORT: Metric =
         metric("pqscope.agent.export", "{datapoint}", Kind::Counter, "Data points exported, by result.");
+
+    /// All of them.
+    pub const ALL: &[Metric] = &[
+        HANDSHAKES,
+        DURATION,
+        DURATION_NET,
+        FALLBACKS,
+        SERVER_HELLO_DURATION,
+        RTT,
+        CLIENT_HELLO_SIZE,
+        SERVER_FLIGHT_SIZE,
+        CERTIFICATE_CHAIN_SIZE,
+        PATH_EVENTS,
+        ALERTS,
+        PACKETS,
+        BYTES,
+        FLOWS,
+        BUFFERED,
+        EVICTIONS,
+        INCOMPLETE,
+        LATE_COMPLETIONS,
+        PARSE_ERRORS,
+        OVERFLOW,
+        CLOCK_STEPS,
+        UNMEASURED,
+        COVERAGE,
+        EXPORT,
+    ];
 }
 
 /// Metrics of the engine.
@@ -352,4 +380,41 @@ pub mod engine {
         Kind::Counter,
         "Records of files that adapters read, by what became of them.",
     );
+    /// All of them.
+    pub const ALL: &[Metric] = &[
+        SLO_OBJECTIVE,
+        BUDGET_REMAINING,
+        BUDGET_EXHAUSTION,
+        BURN_RATE,
+        SLO_EVENTS,
+        SLO_STATE,
+        ENGINE_POINTS,
+        ENGINE_SERIES,
+        ENGINE_STREAMS,
+        ENGINE_STORE_COMMITS,
+        ENGINE_STORE_FAILURES,
+        ENGINE_STORE_SIZE,
+        ENGINE_STORE_HEALTHY,
+        ENGINE_OUTBOX,
+        ENGINE_EVALUATIONS,
+        NOTIFICATIONS,
+        INCIDENT_DETECTION_DURATION,
+        EVENTS,
+        EVENT_DURATION,
+        ROTATION_OUTCOMES,
+        ROTATIONS,
+        STORAGE_SIZE,
+        ENTROPY_HEALTHY,
+        QKD_LINK_UP,
+        COVERAGE_CHECKS,
+        ENGINE_EVENTS,
+        ENGINE_EVENT_FIELDS_IGNORED,
+        ENGINE_EVENT_UNCOUNTED,
+        ENGINE_ADAPTER_RECORDS,
+    ];
+}
+
+/// The metric of the contract with this OpenTelemetry name; `None` for names of others.
+pub fn named(name: &str) -> Option<&'static Metric> {
+    agent::ALL.iter().chain(engine::ALL).find(|metric| metric.name == name)
 }

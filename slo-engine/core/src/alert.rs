@@ -21,12 +21,12 @@ use std::time::Duration;
 /// Evaluations further apart say nothing about the time between them.
 const LONGEST_GAP: Duration = Duration::from_secs(120);
 /// The day's part of the budget is quiet again after the shortest window burned below 1 for so long.
-const DAY_CLEAR_FOR: Duration = Duration::from_secs(2 * 3_600);
+pub(crate) const DAY_CLEAR_FOR: Duration = Duration::from_secs(2 * 3_600);
 /// Names of the conditions that are not window pairs.
-const BREACH: &str = "zero-tolerance";
-const SPIKE: &str = "spike";
-const DAY_SPEND: &str = "day-spend";
-const NO_DATA: &str = "no-data";
+pub(crate) const BREACH: &str = "zero-tolerance";
+pub(crate) const SPIKE: &str = "spike";
+pub(crate) const DAY_SPEND: &str = "day-spend";
+pub(crate) const NO_DATA: &str = "no-data";
 
 /// Names an alert by the labels that identify it: FNV-1a 64 over `name 0xFF value 0xFF` in the order of the names, as
 /// Alertmanager does it. Written as sixteen hexadecimal digits, for numbers of that size do not survive JSON.

@@ -7,7 +7,7 @@ use crate::distribution::to_float;
 use crate::ledger::Ledger;
 use crate::measure::{
     Aside, BaselineReading, DAY, FORECAST_WINDOW, GROWTH_FORECAST_WINDOW, LevelReading, Measurements, Picked,
-    measure,
+    lengths, measure,
 };
 use crate::objective::{AlertTier, Goal, NoDataPolicy, Objective};
 use crate::selection::Selections;
@@ -187,12 +187,13 @@ pub fn evaluate(
 /// Judges what was measured.
 pub fn judge(objective: &Objective, measured: Measurements) -> Evaluation {
     let allowed = objective.goal.allowed();
-    let read = |(length, tally): &(Duration, Tally)| WindowReading {
-        length: *length,
-        tally: *tally,
-        burn: burn(objective, *tally),
+    // A window that was not measured is one without data: a condition that is left out would end what it began.
+    let read = |length: Duration| {
+        let known = measured.windows.iter().find(|(known, _)| *known == length);
+        let tally = known.map_or_else(Tally::default, |(_, tally)| *tally);
+        WindowReading { length, tally, burn: burn(objective, tally) }
     };
-    let windows: Vec<WindowReading> = measured.windows.iter().map(read).collect();
+    let windows: Vec<WindowReading> = lengths(objective).into_iter().map(read).collect();
     let find = |length| windows.iter().find(|reading| reading.length == length).copied();
     let tiers: Vec<TierReading> = objective
         .alert

@@ -14,6 +14,8 @@
 //! | [`measure`], [`slices`], [`exclusion`] | an objective and the ledger | the events of each of its windows |
 //! | [`evaluation`], [`burn`], [`spike`] | an objective and its measurements | burn rates, budget left, the verdict of every alert condition |
 //! | [`alert`] | evaluations | transitions of one incident per objective |
+//! | [`promql`] | an indicator | queries for a PromQL back end |
+//! | [`rules`] | an objective | recording and alerting rules for Prometheus |
 //! | [`notification`] | a transition | the body to send and its idempotency key |
 
 pub mod adapter;
@@ -41,6 +43,7 @@ pub mod promql;
 pub mod quantile;
 pub mod recorder;
 pub mod replay;
+pub mod rules;
 pub mod selection;
 pub mod series;
 pub mod services;

@@ -6,10 +6,10 @@ use crate::notify::{OutboxRow, Settlement, Standing};
 use crate::store::{Batch, Store, StoreError, Table, Urgency};
 use pqscope_slo_core::alert::{self, AlertState, Transition};
 use pqscope_slo_core::detection::Detection;
-use pqscope_slo_core::evaluation::{ObjectiveState, evaluate};
+use pqscope_slo_core::evaluation::{ObjectiveState, evaluate, judge};
 use pqscope_slo_core::measure::Aside;
 use pqscope_slo_core::notification::Notification;
-use pqscope_slo_core::objective::Subject;
+use pqscope_slo_core::objective::{Sli, Subject};
 use pqscope_slo_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -190,7 +190,10 @@ impl Keeper {
         for objective in &self.objectives {
             let aside = Aside { exclusions: &self.exclusions, slices: self.books.get(&objective.name) };
             let ledger = self.recorder.ledger();
-            let evaluation = evaluate(objective, ledger, &mut self.selections, aside, now);
+            let evaluation = match &objective.sli {
+                Sli::Embedded(_) => evaluate(objective, ledger, &mut self.selections, aside, now),
+                Sli::Prometheus { .. } => judge(objective, self.duties.readings.of(objective, now)),
+            };
             let before = self.incidents.state(&objective.name);
             let (state, transitions) = alert::advance(objective, &before, &evaluation);
             for transition in &transitions {

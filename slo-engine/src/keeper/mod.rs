@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::ingest::Submission;
 use crate::ingest::events::EventRequest;
 use crate::notify::{OutboxRow, Settlement};
+use crate::prometheus::Readings;
 use crate::store::{Batch, Finding, Recovered, Store, StoreError, Table, Urgency};
 use coverage::Coverage;
 use events::Events;
@@ -70,6 +71,8 @@ pub(crate) struct Duties {
     pub(crate) export_interval: Duration,
     /// Above this size of the database, fine history is dropped before its time.
     pub(crate) max_state_bytes: u64,
+    /// What PromQL back ends say of the objectives that they measure.
+    pub(crate) readings: Readings,
 }
 
 /// The channels that lead to the keeper.

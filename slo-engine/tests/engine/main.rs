@@ -21,6 +21,7 @@ mod openbao;
 mod otlp;
 mod power;
 mod process;
+mod prometheus;
 mod receiver;
 mod refusals;
 mod restart;

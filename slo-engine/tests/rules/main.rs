@@ -1,0 +1,238 @@
+//! The compiled rules against the engine: the same traffic, the same alerts, within one evaluation. Traffic that is meant to
+//! be above or below a threshold is so by at least five percent.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test stops at whatever it does not expect, and says what it skips"
+)]
+
+mod files;
+mod harness;
+
+use harness::{Counter, Report, Traffic, agree, by_engine, by_rules, firing, objective, promtool};
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 3_600;
+
+fn slo(target: &str, more: &str) -> String {
+    format!(
+        "apiVersion: openslo/v1
+kind: SLO
+metadata: {{name: checkout}}
+spec:
+  service: shop
+  budgetingMethod: Occurrences
+  timeWindow: [{{duration: 30d, isRolling: true}}]
+  indicator:
+    spec:
+      ratioMetric:
+        good: {{metricSource: {{type: pqscope, spec: {{metric: requests, match: {{outcome: completed}}}}}}}}
+        total: {{metricSource: {{type: pqscope, spec: {{metric: requests}}}}}}
+  objectives: [{{{target}}}]
+  pqscope.alerting: {{{more}}}
+"
+    )
+}
+
+const BURN_ONLY: &str = "spike: off, dayShare: off";
+
+/// Spans of traffic, one after the other: length, events per step, bad of a million.
+fn spans(step: u64, spans: &[(u64, u64, u64)]) -> Vec<(u64, u64, u64)> {
+    let mut counts = vec![(0, 0, 0)];
+    let mut owed = 0;
+    for (length, events, share) in spans {
+        for _ in 0..length / step {
+            owed += events * share;
+            let bad = owed / 1_000_000;
+            owed %= 1_000_000;
+            let time = counts.len() as u64 * step;
+            counts.push((time, events - bad, bad));
+        }
+    }
+    counts
+}
+
+fn both(test: &str, slo: &str, traffic: &Traffic) -> Option<Report> {
+    let promtool = promtool(test)?;
+    let objective = objective(slo);
+    let engine = by_engine(&objective, traffic);
+    let rules = by_rules(&objective, traffic, &promtool);
+    agree(&objective, &engine, &rules, traffic.step);
+    Some(rules)
+}
+
+fn burning(test: &str, step: u64, parts: &[(u64, u64, u64)]) -> Option<Report> {
+    both(test, &slo("target: 0.999", BURN_ONLY), &Traffic::of(step, &spans(step, parts)))
+}
+
+/// When conditions of the SRE Workbook began to fire, in minutes since the burn began.
+fn fired(report: &Report, name: &str, begin: u64) -> Vec<u64> {
+    let changes = firing(report, name);
+    changes.iter().filter(|(_, fires)| *fires).map(|(time, _)| time.saturating_sub(begin) / MINUTE).collect()
+}
+
+#[test]
+fn a_total_outage_pages_within_two_minutes_and_resolves() {
+    let parts = [(2 * HOUR, 600, 0), (20 * MINUTE, 600, 1_000_000), (HOUR + 30 * MINUTE, 600, 0)];
+    let Some(report) = burning("a_total_outage", 10, &parts) else { return };
+    let page = firing(&report, "1h/5m");
+    assert_eq!(page.len(), 2, "{page:?}");
+    assert!(page[0].0 - 2 * HOUR <= 2 * MINUTE, "{page:?}");
+}
+
+/// SRE Workbook, chapter 5, table 5-8 and the text around it: 99.9 % over 30 days, error rates of 10 %, 1.44 %, 0.6 % and
+/// 0.1 % are found by a fast page, the page, the slow page and the ticket; 5 % above and below each factor here.
+#[test]
+fn the_workbooks_burn_rates_are_found_by_the_pairs_that_are_meant_to() {
+    for (share, pages, slow_pages, tickets) in [
+        (100_000, true, true, true),
+        (15_120, true, true, true),
+        (13_680, false, true, true),
+        (6_300, false, true, true),
+        (5_700, false, false, true),
+    ] {
+        let parts = [(26 * HOUR, 6_000, 0), (8 * HOUR, 6_000, share), (2 * HOUR, 6_000, 0)];
+        let Some(report) = burning("the_workbooks_burn_rates", 2 * MINUTE, &parts) else { return };
+        let begin = 26 * HOUR;
+        assert_eq!(!fired(&report, "1h/5m", begin).is_empty(), pages, "{share}: {report:?}");
+        assert_eq!(!fired(&report, "6h/30m", begin).is_empty(), slow_pages, "{share}: {report:?}");
+        assert_eq!(
+            !fired(&report, "1d/2h", begin).is_empty(),
+            tickets && share > 7_200,
+            "{share}: {report:?}"
+        );
+        if share == 100_000 {
+            // f x L / b is 14.4 x 60 / 100 = 8.64 minutes: seen at the evaluation after ten, fired one later.
+            assert_eq!(fired(&report, "1h/5m", begin), [12], "{report:?}");
+        }
+    }
+}
+
+#[test]
+fn slow_burns_open_tickets_only_above_their_factor() {
+    for (share, day, days) in [(3_150, true, true), (950, false, false)] {
+        let parts = [(3 * 24 * HOUR, 6_000, share)];
+        let Some(report) = burning("slow_burns", 2 * MINUTE, &parts) else { return };
+        assert_eq!(!fired(&report, "1d/2h", 0).is_empty(), day, "{share}: {report:?}");
+        assert_eq!(!fired(&report, "3d/6h", 0).is_empty(), days, "{share}: {report:?}");
+    }
+}
+
+#[test]
+fn silence_is_no_recovery_and_recovery_has_to_be_shown() {
+    let mut counts = spans(MINUTE, &[(2 * HOUR, 600, 0), (20 * MINUTE, 600, 500_000)]);
+    let last = counts.last().unwrap().0;
+    // Five hours without a sample, then half an hour of health.
+    let back = last + 5 * HOUR;
+    counts.extend((0..90).map(|number| (back + number * MINUTE, 600, 0)));
+    let Some(report) =
+        both("silence_is_no_recovery", &slo("target: 0.999", BURN_ONLY), &Traffic::of(MINUTE, &counts))
+    else {
+        return;
+    };
+    let page = firing(&report, "1h/5m");
+    assert_eq!(page.len(), 2, "{page:?}");
+    assert!(page[1].0 >= back, "resolved while nothing was known: {page:?}");
+}
+
+#[test]
+fn a_few_stray_failures_of_little_traffic_page_nobody() {
+    // Two failures in an hour of five attempts; then a third, on enough attempts.
+    let mut counts: Vec<(u64, u64, u64)> =
+        (0..180).map(|number| (number * MINUTE, u64::from(number.is_multiple_of(20)), 0)).collect();
+    counts[100].2 = 2;
+    let quiet = counts.clone();
+    let Some(report) =
+        both("a_few_stray_failures", &slo("target: 0.99", BURN_ONLY), &Traffic::of(MINUTE, &quiet))
+    else {
+        return;
+    };
+    assert!(firing(&report, "1h/5m").is_empty(), "{report:?}");
+    for count in counts.iter_mut().take(104).skip(101) {
+        *count = (count.0, 5, 3);
+    }
+    let Some(report) =
+        both("a_few_stray_failures", &slo("target: 0.99", BURN_ONLY), &Traffic::of(MINUTE, &counts))
+    else {
+        return;
+    };
+    assert!(!firing(&report, "1h/5m").is_empty(), "{report:?}");
+}
+
+#[test]
+fn bursts_around_the_threshold_do_not_flap() {
+    let burst = [(6 * MINUTE, 600, 100_000), (6 * MINUTE, 600, 0)];
+    let parts: Vec<(u64, u64, u64)> =
+        std::iter::once((2 * HOUR, 600, 0)).chain(burst.into_iter().cycle().take(20)).collect();
+    let Some(report) = burning("bursts", MINUTE, &parts) else { return };
+    assert!(!firing(&report, "1h/5m").is_empty(), "{report:?}");
+}
+
+#[test]
+fn one_failure_where_none_is_allowed_is_seen_for_as_long_as_it_is_held() {
+    let text = slo("pqscope.zeroTolerance: {severity: page, hold: 1h}", "spike: off");
+    let mut counts = spans(MINUTE, &[(3 * HOUR, 100, 0)]);
+    counts[30].2 = 1;
+    let Some(report) = both("one_failure", &text, &Traffic::of(MINUTE, &counts)) else { return };
+    assert_eq!(firing(&report, "zero-tolerance"), [(30 * MINUTE, true), (90 * MINUTE, false)]);
+}
+
+#[test]
+fn a_large_part_of_the_budget_in_a_day_opens_a_ticket() {
+    let parts = [(26 * HOUR, 6_000, 0), (6 * HOUR, 6_000, 60_000), (8 * HOUR, 6_000, 0)];
+    let Some(report) = both(
+        "a_large_part",
+        &slo("target: 0.999", "spike: off, dayShare: 0.25"),
+        &Traffic::of(MINUTE, &spans(MINUTE, &parts)),
+    ) else {
+        return;
+    };
+    assert_eq!(firing(&report, "day-spend").len(), 2, "{report:?}");
+}
+
+#[test]
+fn missing_data_alerts_where_it_is_to() {
+    let mut counts = spans(MINUTE, &[(HOUR, 100, 0)]);
+    let back = counts.last().unwrap().0 + HOUR;
+    counts.extend((0..30).map(|number| (back + number * MINUTE, 100, 0)));
+    let text = slo("target: 0.999", "spike: off, dayShare: off, noData: {after: 15m, severity: ticket}");
+    let Some(report) = both("missing_data", &text, &Traffic::of(MINUTE, &counts)) else { return };
+    assert_eq!(firing(&report, "no-data").len(), 2, "{report:?}");
+}
+
+#[test]
+fn one_deployment_of_ten_that_fails_is_a_spike() {
+    let steps = 3 * 60;
+    let counter = |deployment: u64, outcome: &str, count: &dyn Fn(u64) -> u64| Counter {
+        attributes: vec![
+            ("pqscope.deployment", format!("d{deployment}")),
+            ("pqscope.service", "checkout".to_owned()),
+            ("outcome", outcome.to_owned()),
+        ],
+        increments: (0..steps).map(|step| Some(if step == 0 { 0 } else { count(step) })).collect(),
+    };
+    let bad = |deployment: u64, step: u64| {
+        if deployment == 3 && (90..100).contains(&step) { 18 } else { u64::from(step.is_multiple_of(60)) }
+    };
+    let series = (0..10).flat_map(|deployment| {
+        [
+            counter(deployment, "completed", &|step| 20 - bad(deployment, step)),
+            counter(deployment, "failed", &|step| bad(deployment, step)),
+        ]
+    });
+    let traffic = Traffic { step: MINUTE, series: series.collect() };
+    let Some(report) = both("one_deployment", &slo("target: 0.9", "dayShare: off"), &traffic) else { return };
+    let spike = firing(&report, "spike");
+    assert_eq!(spike.len(), 2, "{report:?}");
+    assert!((91 * MINUTE..=93 * MINUTE).contains(&spike[0].0), "{spike:?}");
+}
+
+#[test]
+fn slices_of_time_burn_as_they_do_in_the_engine() {
+    let text = slo("target: 0.99, timeSliceTarget: 0.95", BURN_ONLY)
+        .replace("budgetingMethod: Occurrences", "budgetingMethod: Timeslices")
+        .replace("timeSliceTarget: 0.95", "timeSliceTarget: 0.95, timeSliceWindow: 5m");
+    let parts = [(6 * HOUR, 600, 0), (HOUR, 600, 100_000), (4 * HOUR, 600, 10_000)];
+    let Some(_) = both("slices", &text, &Traffic::of(MINUTE, &spans(MINUTE, &parts))) else { return };
+}
