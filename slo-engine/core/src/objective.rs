@@ -297,14 +297,21 @@ impl Goal {
         }
     }
 
-    /// The target in words: `99.9 %`, `every one`, `at most 1000000000 more`.
+    /// The target in words: `99.9 %`, `every one`, `at most 100 G more`.
     pub fn words(&self) -> String {
         match self {
             Self::Share { target, .. } => format!("{} %", percent(target.share())),
             Self::ZeroTolerance { .. } => "every one".to_owned(),
-            Self::Growth { budget, .. } => format!("at most {budget} more"),
+            Self::Growth { budget, .. } => format!("at most {} more", with_prefix(*budget)),
         }
     }
+}
+
+/// A number with a decimal prefix (IEC 80000-1, table 1), as it stands before a unit: `100 G`.
+pub fn with_prefix(number: f64) -> String {
+    const PREFIXES: [(f64, &str); 5] = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    let (unit, prefix) = PREFIXES.into_iter().find(|(unit, _)| number.abs() >= *unit).unwrap_or((1.0, ""));
+    format!("{} {prefix}", (number / unit * 100.0).round() / 100.0).trim_end().to_owned()
 }
 
 /// A share as percentage without the noise of binary fractions.

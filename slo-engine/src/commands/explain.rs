@@ -130,7 +130,9 @@ fn conditions(slo: &Value, out: &mut String) {
             percent(number(day, "limit")),
             percent(number(day, "share"))
         );
-        table.add_row(["day's spend", "escalates", &condition, text(day, "verdict")]);
+        let reached = number(day, "share") >= number(day, "limit");
+        let verdict = if reached { text(day, "verdict") } else { "clear" };
+        table.add_row(["day's spend", "escalates", &condition, verdict]);
     }
     if table.row_count() > 0 {
         let _ = write!(out, "\n{}", table::lines(&table));

@@ -3,6 +3,7 @@
 use super::ask::{self, list, number, text};
 use super::table::{self, percent};
 use anyhow::Context as _;
+use pqscope_slo_core::objective::with_prefix;
 use serde_json::Value;
 use std::io::Write as _;
 use std::time::Duration;
@@ -49,8 +50,8 @@ fn render(answer: &Value) -> String {
             alert(slo),
             percent(number(budget, "remaining")),
             gone.map_or_else(|| "-".to_owned(), table::span),
-            table::count(number(budget, "bad")),
-            table::count(number(budget, "total")),
+            amount(slo, number(budget, "bad")),
+            amount(slo, number(budget, "total")),
         ]);
     }
     format!(
@@ -58,6 +59,14 @@ fn render(answer: &Value) -> String {
         table::lines(&table),
         text(answer, "at")
     )
+}
+
+/// A count; of a growth objective, which has no target, what the gauge grew by and what is allowed.
+fn amount(slo: &Value, number: Option<f64>) -> String {
+    match number {
+        Some(number) if slo.get("objective").is_some_and(Value::is_null) => with_prefix(number),
+        number => table::count(number),
+    }
 }
 
 fn alert_state(slo: &Value) -> &str {

@@ -6,7 +6,7 @@ use crate::keeper::{ObjectiveView, View};
 use maud::{Markup, html};
 use pqscope_slo_core::alert::Phase;
 use pqscope_slo_core::evaluation::{ObjectiveState, TierReading, Verdict, WindowReading};
-use pqscope_slo_core::objective::{AlertTier, Budgeting, Goal, Objective, Severity, Sli};
+use pqscope_slo_core::objective::{AlertTier, Budgeting, Goal, Objective, Severity, Sli, with_prefix};
 use pqscope_slo_core::time::{Timestamp, span_text};
 
 /// The state as a colour and a word.
@@ -94,13 +94,26 @@ pub(super) fn card(slo: &ObjectiveView, now: Timestamp) -> Markup {
 
 fn budget(slo: &ObjectiveView) -> Markup {
     let budget = &slo.evaluation.budget;
+    if let Goal::ZeroTolerance { .. } = slo.objective.goal {
+        return html! {
+            div.figure.budget {
+                span.caption { "Bad events" }
+                span.number { (amount(budget.tally.bad)) }
+                span.detail { "one is a breach: there is no budget" }
+            }
+        };
+    }
+    let caption = match slo.objective.goal {
+        Goal::Growth { .. } => "Growth left",
+        _ => "Error budget left",
+    };
     html! {
         div.figure.budget {
-            span.caption { "Error budget left" }
+            span.caption { (caption) }
             @match budget.remaining {
                 None => {
                     span.number.unknown { "–" }
-                    span.detail { "not known before the first handshakes" }
+                    span.detail { "not known before the first events" }
                 }
                 Some(remaining) => {
                     span.number { (percent(remaining.max(0.0))) }
@@ -136,6 +149,18 @@ fn exhaustion(slo: &ObjectiveView, remaining: f64) -> String {
 
 fn events(slo: &ObjectiveView, now: Timestamp) -> Markup {
     let tally = slo.evaluation.budget.tally;
+    if let Goal::Growth { .. } = slo.objective.goal {
+        return html! {
+            div.figure {
+                span.caption { "Grown" }
+                span.number { (with_prefix(tally.bad)) }
+                span.detail {
+                    @if let Some(level) = slo.evaluation.level { "to " (with_prefix(level.value)) }
+                    @if let Some(full) = slo.evaluation.full_in { ", full in " (span_in_words(full)) }
+                }
+            }
+        };
+    }
     html! {
         div.figure {
             span.caption { "Events" }
@@ -207,7 +232,7 @@ fn goal_in_figures(objective: &Objective) -> String {
     match objective.goal {
         Goal::Share { target: share, .. } => target(share.share()),
         Goal::ZeroTolerance { .. } => "every one".to_owned(),
-        Goal::Growth { budget, .. } => format!("+{}", amount(budget)),
+        Goal::Growth { budget, .. } => format!("+{}", with_prefix(budget)),
     }
 }
 
