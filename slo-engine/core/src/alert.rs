@@ -362,6 +362,13 @@ pub fn advance(
         }
         next.tiers.insert(condition.name, tier);
     }
+    // Conditions that an edit took away hold their incident while new ones may be about to take it over.
+    if let (None, Some(_), Phase::Firing(incident)) = (firing, pending, state.phase) {
+        let gone = state.tiers.iter().filter(|(name, tier)| tier.firing && !next.tiers.contains_key(*name));
+        let gone: Vec<(String, TierState)> = gone.map(|(name, tier)| (name.clone(), tier.clone())).collect();
+        firing = (!gone.is_empty()).then_some(incident.severity);
+        next.tiers.extend(gone);
+    }
     let mut log = Log { labels: &next.labels, evaluation, sequence: state.sequence, transitions: Vec::new() };
     let phase = step(state.phase, firing, pending, now, &mut log);
     let spends = next.tiers.get(DAY_SPEND).is_some_and(|tier| tier.firing);

@@ -51,6 +51,27 @@ fn a_bad_event_holds_for_its_time_and_no_longer() {
 }
 
 #[test]
+fn a_bad_event_that_becomes_known_late_is_told_when_it_does() {
+    let mut world = World::new(&zero_tolerance("30m"));
+    world.run(3 * HOUR, 1, 0);
+    // It happened two hours ago, and the log that tells of it was read only now.
+    world.events_at(world.now - 2 * HOUR, 0, 1);
+    world.wait(STEP);
+    assert_eq!(world.told(), [Fired]);
+    let told = world.now;
+    while world.fires() && world.now < told + DAY {
+        world.wait(STEP);
+    }
+    assert_eq!((world.now - told, world.told()), (30 * MINUTE, vec![Fired, Resolved]));
+    // What was there before the first look is history.
+    let mut late = World::new(&zero_tolerance("30m"));
+    late.now += 3 * HOUR;
+    late.events_at(late.now - 2 * HOUR, 0, 1);
+    late.run(HOUR, 1, 0);
+    assert!(late.transitions.is_empty());
+}
+
+#[test]
 fn a_bad_event_that_is_excluded_does_not_fire() {
     let mut world = World::new(&zero_tolerance("1h"));
     world.run(MINUTE, 1, 0);

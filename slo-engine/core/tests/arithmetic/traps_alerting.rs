@@ -271,6 +271,28 @@ fn trap_18_an_edited_objective_has_its_history() {
 }
 
 #[test]
+fn trap_18_window_pairs_that_are_replaced_during_an_outage_do_not_end_it() {
+    let mut world = World::new(&Slo::of_requests(0.99));
+    world.run(2 * HOUR, 100, 0);
+    world.run(HOUR, 50, 50);
+    assert!(world.fires());
+    let before = world.told();
+    let pair = "{tiers: [{long: 2h, short: 10m, factor: 5, severity: page, pendingFor: 5m}], spike: off}";
+    world.objective = Slo { alerting: pair.to_owned(), ..Slo::of_requests(0.99) }.objective();
+    world.run(10 * MINUTE, 50, 50);
+    assert_eq!(world.told(), before, "the same outage, seen by other conditions");
+    world.until(Resolved, 6 * HOUR, 100, 0).unwrap();
+    // Where no new condition holds, the incident is over.
+    let mut over = World::new(&Slo::of_requests(0.99));
+    over.run(2 * HOUR, 100, 0);
+    over.run(HOUR, 50, 50);
+    let pair = "{tiers: [{long: 2h, short: 10m, factor: 80, severity: page}], spike: off}";
+    over.objective = Slo { alerting: pair.to_owned(), ..Slo::of_requests(0.99) }.objective();
+    over.run(MINUTE, 50, 50);
+    assert!(!over.fires() && over.told().last() == Some(&Resolved));
+}
+
+#[test]
 fn trap_18_a_stricter_tier_raises_the_open_incident() {
     let mut world = World::new(&Slo {
         alerting: "{tiers: [{long: 1h, short: 5m, factor: 2, severity: ticket}], spike: off}".to_owned(),
