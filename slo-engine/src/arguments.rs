@@ -32,8 +32,9 @@ const STATUS_HELP: &str = "\
 Exit status: 0 nothing fires, 1 something failed, 2 wrong usage, 3 an alert fires.";
 
 const REPLAY_HELP: &str = "\
-The file exporter of the OpenTelemetry Collector writes such data. Time passes as the points say, so that a month takes \
-seconds.
+The file exporter of the OpenTelemetry Collector writes OTLP lines, `curl PROMETHEUS/api/v1/query_range` asks a Prometheus, \
+and the folder `exports` of an engine's state has its nightly exports, in which older times are coarser. Time passes as \
+the data say, so that a month takes seconds.
 
 Exit status: 0 all well, 1 something failed, 2 wrong usage.";
 const RULES_HELP: &str = "\
@@ -199,7 +200,8 @@ pub(crate) struct Replay {
     /// Services file: which services are migrating.
     #[arg(long, value_name = "FILE")]
     pub(crate) services: Option<PathBuf>,
-    /// Recorded OTLP metrics, a JSON request per line, plain or `.gz`; may be repeated.
+    /// Recorded data, plain or packed with gzip: OTLP metrics as JSON lines, the answer of a Prometheus to a range query, or
+    /// an export of the engine's state; may be repeated.
     #[arg(long, value_name = "DATA", required = true)]
     pub(crate) from: Vec<PathBuf>,
     /// How often objectives are evaluated, on the time of the data.

@@ -104,6 +104,85 @@ fn a_replay_says_when_it_would_have_alerted_and_for_how_long() {
     assert!(text.contains("paged at 2027-01-15T10:1") && text.contains("2 notifications"), "{text}");
 }
 
+/// The same as [`record`], as a Prometheus would answer.
+fn matrix() -> serde_json::Value {
+    let begin = 1_800_000_000_u64;
+    let series = |outcome: &str, value: &dyn Fn(u64) -> u64| {
+        let mut total = 0;
+        let values: Vec<serde_json::Value> = (0..240)
+            .map(|minute| {
+                total += value(minute);
+                serde_json::json!([begin + 60 * minute, total.to_string()])
+            })
+            .collect();
+        serde_json::json!({"metric": {"__name__": "pqscope_handshakes_total", "pqscope_service": "a",
+            "pqscope_outcome": outcome, "instance": "n1"}, "values": values})
+    };
+    let bad = |minute| if (120..150).contains(&minute) { 60 } else { 0 };
+    let result = [series("completed", &|minute| 100 - bad(minute)), series("failed", &bad)];
+    serde_json::json!({"status": "success", "data": {"resultType": "matrix", "result": result}})
+}
+
+#[test]
+fn the_answer_of_a_prometheus_is_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let slo = write_objective(folder.path(), "a");
+    let data = folder.path().join("range.json");
+    let replay =
+        || run(&["replay", "--slo", slo.to_str().unwrap(), "--from", data.to_str().unwrap(), "--json"]);
+    std::fs::write(&data, matrix().to_string()).unwrap();
+    let replayed = replay();
+    assert_eq!(replayed.status.code(), Some(0), "{}", complaint(&replayed));
+    let answer: serde_json::Value = serde_json::from_slice(&replayed.stdout).unwrap();
+    let slo_said = &answer["slos"][0];
+    assert_eq!(slo_said["incidents"].as_array().unwrap().len(), 1, "{answer}");
+    assert!(
+        slo_said["incidents"][0]["opened_at"].as_str().unwrap().starts_with("2027-01-15T10:1"),
+        "{answer}"
+    );
+    // The first sample of each series is what later ones are compared with.
+    let expected = serde_json::json!({"good": 22_100, "bad": 1_800, "total": 23_900});
+    assert_eq!(slo_said["budget"]["tally"], expected);
+
+    let vector = serde_json::json!({"status": "success", "data": {"resultType": "vector", "result": []}});
+    std::fs::write(&data, vector.to_string()).unwrap();
+    assert!(complaint(&replay()).contains("holds a vector, not a matrix"), "{}", complaint(&replay()));
+    std::fs::write(&data, matrix().to_string().replace("pqscope_handshakes_total", "up")).unwrap();
+    assert!(complaint(&replay()).contains("the objectives ask about pqscope_handshakes_total"));
+}
+
+#[tokio::test]
+async fn an_export_of_the_state_is_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let slo = write_objective(folder.path(), "a");
+    let state = folder.path().join("state");
+    let engine = Engine::start(&state, &["--slo", slo.to_str().unwrap()]);
+    // Three hours of the last four by the minute, the middle one bad: told at once, as a Collector does after an outage.
+    let end = now() / (60 * SECOND) * 60;
+    for minute in 0..180 {
+        let (from, to) =
+            ((end - 240 * 60 + 60 * minute) * SECOND, (end - 240 * 60 + 60 * (minute + 1)) * SECOND);
+        let bad = if (60..120).contains(&minute) { 60 } else { 0 };
+        let readings = [
+            Reading::new("a", "completed", (from, to), 100 - bad),
+            Reading::new("a", "failed", (from, to), bad),
+        ];
+        post(&client(), &engine.http, &delta(&readings)).await.unwrap();
+    }
+    assert!(engine.stop().success());
+    let backup = folder.path().join("state.jsonl.gz");
+    let written = run(&["backup", "--state", state.to_str().unwrap(), "--to", backup.to_str().unwrap()]);
+    assert!(written.status.success(), "{}", complaint(&written));
+    let replayed =
+        run(&["replay", "--slo", slo.to_str().unwrap(), "--from", backup.to_str().unwrap(), "--json"]);
+    assert_eq!(replayed.status.code(), Some(0), "{}", complaint(&replayed));
+    let answer: serde_json::Value = serde_json::from_slice(&replayed.stdout).unwrap();
+    let slo_said = &answer["slos"][0];
+    assert_eq!(slo_said["incidents"].as_array().unwrap().len(), 1, "{answer}");
+    let expected = serde_json::json!({"good": 14_400, "bad": 3_600, "total": 18_000});
+    assert_eq!(slo_said["budget"]["tally"], expected);
+}
+
 #[test]
 fn data_that_cannot_be_replayed_is_named_with_its_line() {
     let folder = tempfile::tempdir().unwrap();

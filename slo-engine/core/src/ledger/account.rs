@@ -223,6 +223,34 @@ impl Account {
         }
     }
 
+    /// End of the latest bucket, in the finest tier that has one.
+    pub(crate) fn newest(&self) -> Option<Timestamp> {
+        Tier::ALL.into_iter().find_map(|tier| {
+            let number = match &self.rows {
+                Rows::Counts(rows) => row(rows, tier)?.numbers().back(),
+                Rows::Distributions(rows) => row(rows, tier)?.numbers().back(),
+                Rows::Levels(rows) => row(rows, tier)?.numbers().back(),
+            };
+            number.map(|number| Timestamp::from_seconds((u64::from(*number) + 1) * tier.seconds()))
+        })
+    }
+
+    /// The buckets with numbers in `[from, to)`, each with its end.
+    pub(crate) fn parts(&self, tier: Tier, from: u32, to: u32) -> Vec<(Timestamp, Measured)> {
+        let end = |number: u32| Timestamp::from_seconds((u64::from(number) + 1) * tier.seconds());
+        match self.row(tier, from, to) {
+            Row::Counts(buckets) => {
+                buckets.into_iter().map(|(number, count)| (end(number), Measured::Count(count))).collect()
+            }
+            Row::Distributions(buckets) => {
+                buckets.into_iter().map(|(number, bytes)| (end(number), decoded(&bytes).into())).collect()
+            }
+            Row::Levels(buckets) => {
+                buckets.into_iter().map(|(number, level)| (end(number), Measured::Level(level))).collect()
+            }
+        }
+    }
+
     /// A copy of the buckets with numbers in `[from, to)`.
     pub(crate) fn row(&self, tier: Tier, from: u32, to: u32) -> Row {
         match &self.rows {

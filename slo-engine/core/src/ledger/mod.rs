@@ -230,6 +230,33 @@ impl Ledger {
         self.account(handle.place(self)?)?.level_at(finest, time)
     }
 
+    /// End of the latest bucket of all; `None` when nothing was counted.
+    pub fn newest(&self) -> Option<Timestamp> {
+        let accounts = self.slots().filter_map(|slot| self.account(slot));
+        accounts.filter_map(Account::newest).max()
+    }
+
+    /// What was counted of a series, each part once and in the finest buckets that are kept of its time: the end of each
+    /// bucket with what it holds, in their order.
+    pub fn history(&self, handle: impl Handle, now: Timestamp) -> Vec<(Timestamp, Measured)> {
+        let Some(account) = handle.place(self).and_then(|slot| self.account(slot)) else { return Vec::new() };
+        let mut parts = Vec::new();
+        // From here on finer buckets have it all.
+        let mut until = u64::MAX;
+        for tier in Tier::ALL {
+            let coarser = tier.coarser().map_or(tier.seconds(), Tier::seconds);
+            let from = match tier {
+                Tier::Day => 0,
+                _ => now.before(tier.retention()).seconds().next_multiple_of(coarser).min(until),
+            };
+            let number = |seconds: u64| u32::try_from(seconds / tier.seconds()).unwrap_or(u32::MAX);
+            parts.extend(account.parts(tier, number(from), number(until)));
+            until = from;
+        }
+        parts.sort_by_key(|(end, _)| *end);
+        parts
+    }
+
     /// When counting of a series began, to the width of the buckets that are kept for so long; at the latest when the
     /// oldest bucket that is kept began.
     pub fn began(&self, handle: impl Handle, now: Timestamp) -> Option<Timestamp> {

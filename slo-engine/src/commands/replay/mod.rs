@@ -1,29 +1,37 @@
 //! `pqscope-slo replay`: when objectives would have alerted on recorded data, for how long, and what each condition would
 //! have cost.
 //!
-//! Data are OTLP metrics as JSON, one request per line, as the file exporter of the OpenTelemetry Collector writes them;
-//! files that end in `.gz` are unpacked. Time passes as the points say: a request arrives at the latest time of its
-//! points.
+//! | data | what it begins with |
+//! |---|---|
+//! | OTLP metrics as JSON, one request per line, as the file exporter of the OpenTelemetry Collector writes them | anything else |
+//! | the answer of a Prometheus to a range query, `/api/v1/query_range`, over counters or gauges | `{"status"` or `{"data"` |
+//! | an export or backup of the engine's state | `{"pqscope_state_export"` |
+//!
+//! Each may be packed with gzip. Time passes as the data say: a request arrives at the latest time of its points, a bucket
+//! of an export at its end.
+
+mod export;
+mod otlp;
+mod prometheus;
 
 use super::table::{self, span};
 use crate::catalog;
-use crate::ingest::{Interest, Reading, Sample, convert};
 use anyhow::{Context as _, bail};
 use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use pqscope_slo_core::intake::{Level, Measured, Point};
 use pqscope_slo_core::objective::Severity;
+use pqscope_slo_core::openslo::Catalog;
 use pqscope_slo_core::replay::{Outcome, Replay};
+use pqscope_slo_core::series::{Series, SourceId};
 use pqscope_slo_core::time::Timestamp;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
-
-/// Longest line that is read.
-const LONGEST_LINE: u64 = 64 << 20;
 
 /// What to replay.
 pub(crate) struct Request<'a> {
@@ -47,15 +55,13 @@ pub(crate) fn replay(request: &Request<'_>) -> anyhow::Result<()> {
     for warning in &catalog.warnings {
         writeln!(err, "{warning}")?;
     }
-    let selectors = catalog.objectives.iter().flat_map(|objective| objective.sli.selectors());
-    let interest = Interest::new(selectors.map(|selector| selector.metric.clone()));
-    let mut samples = read_all(request.from, &interest)?;
+    let mut samples = read_all(request.from, &catalog)?;
     samples.sort_by_key(|arrived| arrived.at);
     let (Some(first), Some(last)) = (samples.first().map(|one| one.at), samples.last().map(|one| one.at))
     else {
         bail!("the data holds no point of a metric that an objective asks about");
     };
-    let begin = samples.iter().filter_map(|one| start_of(&one.sample)).min().unwrap_or(first).min(first);
+    let begin = samples.iter().filter_map(|one| one.what.start()).min().unwrap_or(first).min(first);
     let mut replay = Replay::new(
         catalog.objectives,
         begin.max(first.before(Duration::from_secs(3_600))),
@@ -63,13 +69,15 @@ pub(crate) fn replay(request: &Request<'_>) -> anyhow::Result<()> {
     );
     let bar = progress(&samples);
     let mut refused: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for Arrived { at, sample } in &samples {
+    for Arrived { at, what } in &samples {
         replay.pass(*at);
         bar.inc(1);
-        let series = &*sample.series;
-        let taken = match &sample.reading {
-            Reading::Point(point) => replay.accept(sample.source, series, point, *at),
-            Reading::Level(level) => replay.accept_level(sample.source, series, *level, *at),
+        let taken = match what {
+            Recorded::Point(source, series, point) => replay.accept(*source, series, point, *at).map(drop),
+            Recorded::Level(source, series, level) => {
+                replay.accept_level(*source, series, *level, *at).map(drop)
+            }
+            Recorded::Counted(series, time, amount) => replay.contribute(series, *time, amount.clone()),
         };
         if let Err(why) = taken {
             *refused.entry(why.word()).or_insert(0) += 1;
@@ -86,23 +94,29 @@ pub(crate) fn replay(request: &Request<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-const fn start_of(sample: &Sample) -> Option<Timestamp> {
-    match &sample.reading {
-        Reading::Point(point) => point.start,
-        Reading::Level(_) => None,
-    }
+/// Something that was recorded, with the time at which it arrived.
+pub(super) struct Arrived {
+    pub(super) at: Timestamp,
+    pub(super) what: Recorded,
 }
 
-const fn time_of(sample: &Sample) -> Timestamp {
-    match &sample.reading {
-        Reading::Point(point) => point.time,
-        Reading::Level(level) => level.at,
-    }
+/// What was recorded.
+pub(super) enum Recorded {
+    /// A point of a stream.
+    Point(SourceId, Arc<Series>, Point),
+    /// A reading of a gauge.
+    Level(SourceId, Arc<Series>, Level),
+    /// What an engine had counted already, at the time it happened.
+    Counted(Arc<Series>, Timestamp, Measured),
 }
 
-struct Arrived {
-    at: Timestamp,
-    sample: Sample,
+impl Recorded {
+    const fn start(&self) -> Option<Timestamp> {
+        match self {
+            Self::Point(_, _, point) => point.start,
+            Self::Level(..) | Self::Counted(..) => None,
+        }
+    }
 }
 
 fn progress(samples: &[Arrived]) -> ProgressBar {
@@ -113,40 +127,36 @@ fn progress(samples: &[Arrived]) -> ProgressBar {
     ProgressBar::new(samples.len() as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn read_all(paths: &[PathBuf], interest: &Interest) -> anyhow::Result<Vec<Arrived>> {
-    let mut samples = Vec::new();
+fn read_all(paths: &[PathBuf], catalog: &Catalog) -> anyhow::Result<Vec<Arrived>> {
+    let mut all = Vec::new();
     for path in paths {
-        read(path, interest, &mut samples).with_context(|| format!("cannot replay {}", path.display()))?;
+        read(path, catalog, &mut all).with_context(|| format!("cannot replay {}", path.display()))?;
     }
-    Ok(samples)
+    Ok(all)
 }
 
-fn read(path: &Path, interest: &Interest, samples: &mut Vec<Arrived>) -> anyhow::Result<()> {
-    let file = File::open(path)?;
-    let packed = path.extension().is_some_and(|extension| extension == "gz");
-    let reader: Box<dyn Read> = if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-    let mut reader = BufReader::new(reader);
-    let mut line = Vec::new();
-    for number in 1_u64.. {
-        line.clear();
-        let length = Read::by_ref(&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line)?;
-        if length == 0 {
-            break;
-        }
-        if length as u64 == LONGEST_LINE {
-            bail!("line {number} is longer than {LONGEST_LINE} bytes");
-        }
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let request: ExportMetricsServiceRequest = serde_json::from_slice(&line)
-            .with_context(|| format!("line {number} is no OTLP metrics request in JSON"))?;
-        let export = convert(&request, interest);
-        let at = export.samples.iter().map(time_of).max();
-        let arrived = |sample| at.map(|at| Arrived { at, sample });
-        samples.extend(export.samples.into_iter().filter_map(arrived));
+/// What a file is, is seen by how it begins.
+fn read(path: &Path, catalog: &Catalog, all: &mut Vec<Arrived>) -> anyhow::Result<()> {
+    let mut begin = Vec::new();
+    open(path)?.take(BEGIN_BYTES).read_to_end(&mut begin)?;
+    let begin = String::from_utf8_lossy(&begin);
+    if begin.starts_with("{\"pqscope_state_export\"") {
+        export::read(path, catalog, all)
+    } else if ["{\"status\"", "{\"data\""].iter().any(|key| begin.trim_start().starts_with(key)) {
+        prometheus::read(open(path)?, catalog, all)
+    } else {
+        otlp::read(open(path)?, catalog, all)
     }
-    Ok(())
+}
+
+/// So much of a file tells what it is.
+const BEGIN_BYTES: u64 = 200;
+
+/// Plain, or unpacked where its first bytes are those of gzip (RFC 1952, section 2.3.1).
+fn open(path: &Path) -> anyhow::Result<BufReader<Box<dyn Read>>> {
+    let mut file = BufReader::new(File::open(path)?);
+    let packed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+    Ok(BufReader::new(if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) }))
 }
 
 fn as_text(outcomes: &[Outcome], first: Timestamp, last: Timestamp) -> String {
