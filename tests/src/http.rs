@@ -34,10 +34,27 @@ pub struct Answer {
 /// # Errors
 /// When there is no answer or none that is HTTP.
 pub fn get(address: &str, path: &str) -> Result<Answer, HttpError> {
+    exchange(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: */*\r\n\r\n"))
+}
+
+/// Posts JSON to a path of `http://HOST:PORT`.
+///
+/// # Errors
+/// When there is no answer or none that is HTTP.
+pub fn post_json(address: &str, path: &str, body: &Value) -> Result<Answer, HttpError> {
+    let body = body.to_string();
+    let head = format!(
+        "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    exchange(address, &format!("{head}\r\n{body}"))
+}
+
+/// Version 1.0: the body of the answer ends with the connection and is never sent in chunks.
+fn exchange(address: &str, request: &str) -> Result<Answer, HttpError> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    // Version 1.0: the body ends with the connection and is never sent in chunks.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: */*\r\n\r\n")?;
+    stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);

@@ -11,4 +11,6 @@ pub mod live;
 pub mod process;
 pub mod records;
 pub mod requirement;
+pub mod signature;
+pub mod softhsm;
 pub mod verdict;

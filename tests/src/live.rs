@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Handshakes before the capture is known to run carry this server name, so that they are told from the counted ones. They
 /// are classical: no objective counts them.
-const WARM_UP: &str = "warm-up.example";
+pub const WARM_UP: &str = "warm-up.example";
 const MOST_WARM_UPS: u32 = 200;
 
 /// How often the agent exports, in milliseconds.
@@ -43,6 +43,14 @@ impl Engine {
     /// # Panics
     /// When it does not come up.
     pub fn start(state: &Path, webhook: Option<&str>) -> Self {
+        Self::start_with(state, webhook, &[])
+    }
+
+    /// The same with more arguments.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_with(state: &Path, webhook: Option<&str>, more: &[String]) -> Self {
         let mut arguments = vec![
             "serve".to_owned(),
             "--listen=127.0.0.1:0".to_owned(),
@@ -52,6 +60,7 @@ impl Engine {
             format!("--state={}", state.display()),
         ];
         arguments.extend(webhook.map(|url| format!("--webhook={url}")));
+        arguments.extend_from_slice(more);
         let mut process = Running::start(&binary::path(ENGINE), arguments, &[]);
         let mut address = |name: &str| {
             let prefix = format!("listening: {name} http://");

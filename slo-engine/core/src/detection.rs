@@ -23,6 +23,13 @@ const BOUNDS: [f64; 18] = [
     7_200.0, 21_600.0, 86_400.0,
 ];
 
+/// A beginning is looked for in at most so many steps.
+const MOST_STEPS: u64 = 720;
+/// Seconds of a step that counts are exact to.
+const FINEST_STEP: u64 = 10;
+/// Shortest time that is looked back over.
+const SHORTEST: Duration = Duration::from_secs(3_600);
+
 /// How an incident came to be known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detection {
@@ -110,8 +117,30 @@ pub fn summary<'a>(detections: impl IntoIterator<Item = &'a Detection>) -> Detec
     }
 }
 
+/// Begin of the excursion that leads up to `at`, looked for over the last `length`: at first in the coarse steps that so
+/// long a time needs, then again over a shorter time that still holds as much of what was before, in finer ones. `chart`
+/// gives the points of the last so long in steps of so long. `None` without bad events.
+pub fn look_back(
+    length: Duration,
+    at: Timestamp,
+    mut chart: impl FnMut(Duration, Duration) -> Vec<ChartPoint>,
+) -> Option<Timestamp> {
+    let mut length = length.max(SHORTEST);
+    let mut found = None;
+    loop {
+        let step = Duration::from_secs((length.as_secs() / MOST_STEPS).max(FINEST_STEP));
+        found = began(&chart(length, step)).or(found);
+        let nearer = at.since(found?).saturating_mul(2).max(SHORTEST);
+        // Shorter by half at least, so that this ends; and what is looked at in the finest steps is seen well enough.
+        if step.as_secs() == FINEST_STEP || nearer > length / 2 {
+            return found;
+        }
+        length = nearer;
+    }
+}
+
 /// Begin of the excursion that the last of the points are part of; `None` without bad events.
-pub fn began(points: &[ChartPoint]) -> Option<Timestamp> {
+fn began(points: &[ChartPoint]) -> Option<Timestamp> {
     let all: Tally = points.iter().map(|point| point.tally).sum();
     if all.bad <= 0.0 {
         return None;
@@ -196,6 +225,35 @@ mod tests {
         assert_eq!(position(&points([(0, 0), (0, 0), (3, 3), (4, 4)])), Some(2));
         assert_eq!(position(&points([(0, 9), (0, 9)])), None);
         assert_eq!(position(&points([])), None);
+    }
+
+    /// Twelve seconds of failures after three good days: seen in steps of six minutes they would have begun minutes ago.
+    #[test]
+    fn a_long_look_back_tells_the_beginning_as_exactly_as_a_short_one() {
+        let at = Timestamp::from_seconds(1_000_000);
+        for (length, age) in [(3_600, 12), (21_600, 12), (259_200, 12), (2_592_000, 12), (259_200, 3_000)] {
+            let failing = at.before(Duration::from_secs(age));
+            let mut looks = 0;
+            let found = look_back(Duration::from_secs(length), at, |length, step| {
+                looks += 1;
+                let steps = length.as_secs() / step.as_secs();
+                let from = |number| at.before(step * u32::try_from(steps - number).unwrap());
+                let tally = |from: Timestamp| {
+                    let bad = from.after(step).since(failing).as_secs().min(step.as_secs());
+                    Tally::of_bad(bad, step.as_secs())
+                };
+                (0..steps)
+                    .map(|number| ChartPoint { from: from(number), tally: tally(from(number)) })
+                    .collect()
+            });
+            let found = found.unwrap();
+            assert!(
+                failing.since(found).as_secs() < 10 && found.since(failing).as_secs() == 0,
+                "{length}: {found}"
+            );
+            assert!(looks <= 4, "{length}: {looks} looks");
+        }
+        assert_eq!(look_back(Duration::from_secs(259_200), at, |_, _| points([(0, 9)])), None);
     }
 
     #[test]

@@ -12,11 +12,6 @@ use pqscope_slo_core::selection::Selections;
 use pqscope_slo_core::time::Timestamp;
 use std::time::Duration;
 
-/// A beginning is looked for in at most so many steps.
-const MOST_STEPS: u64 = 720;
-/// Shortest time that is looked back over.
-const SHORTEST: Duration = Duration::from_secs(3_600);
-
 /// When the excursion began that has just fired; `None` when none has.
 pub(super) fn began(
     objective: &Objective,
@@ -25,10 +20,10 @@ pub(super) fn began(
     transitions: &[Transition],
 ) -> Option<Detection> {
     let fired = transitions.iter().find(|transition| transition.kind == TransitionKind::Fired)?;
-    let length = looked_back(&fired.evidence);
-    let step = Duration::from_secs((length.as_secs() / MOST_STEPS).max(10));
-    let points = chart(objective, ledger, selections, length, step, fired.at);
-    let began = detection::began(&points).unwrap_or(fired.at).min(fired.at);
+    let began = detection::look_back(longest_window(&fired.evidence), fired.at, |length, step| {
+        chart(objective, ledger, selections, length, step, fired.at)
+    });
+    let began = began.unwrap_or(fired.at).min(fired.at);
     Some(Detection {
         objective: objective.name.clone(),
         service: objective.service.clone(),
@@ -58,12 +53,12 @@ impl Keeper {
     }
 }
 
-/// The longest window of what was active, within bounds.
-fn looked_back(evaluation: &Evaluation) -> Duration {
+/// The longest window of what was active; zero where that has none.
+fn longest_window(evaluation: &Evaluation) -> Duration {
     let tiers =
         evaluation.tiers.iter().filter(|tier| tier.verdict == Verdict::Active).map(|tier| tier.tier.long);
     let breach = evaluation.breach.map(|breach| breach.held.length);
-    tiers.chain(breach).max().unwrap_or(SHORTEST).max(SHORTEST)
+    tiers.chain(breach).max().unwrap_or_default()
 }
 
 impl Incidents {

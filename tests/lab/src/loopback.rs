@@ -58,6 +58,8 @@ pub enum LoopbackError {
 /// What the server does with the connection from one client port.
 struct Appointment {
     behaviour: ServerBehaviour,
+    /// For so long the hello lies unread.
+    pause: Duration,
     config: Arc<ServerConfig>,
     report: oneshot::Sender<EndTruth>,
 }
@@ -122,6 +124,19 @@ impl Loopback {
     /// # Errors
     /// When no attempt could be made at all. A handshake that fails is no error: it is the truth asked for.
     pub async fn attempt(&self, scenario: Scenario, server_name: &str) -> Result<Truth, LoopbackError> {
+        self.attempt_slowed(scenario, server_name, Duration::ZERO).await
+    }
+
+    /// The same with a server that leaves the hello unread for so long.
+    ///
+    /// # Errors
+    /// As [`Loopback::attempt`].
+    pub async fn attempt_slowed(
+        &self,
+        scenario: Scenario,
+        server_name: &str,
+        pause: Duration,
+    ) -> Result<Truth, LoopbackError> {
         let unusable = || LoopbackError::ServerName(server_name.to_owned());
         let name = ServerName::try_from(server_name.to_owned()).map_err(|_| unusable())?;
         let ends = self.ends.get(&scenario).ok_or_else(unusable)?;
@@ -129,7 +144,12 @@ impl Loopback {
         let (report, server_report) = oneshot::channel();
         self.appointments.put(
             client.port(),
-            Appointment { behaviour: scenario.server_behaviour(), config: Arc::clone(&ends.server), report },
+            Appointment {
+                behaviour: scenario.server_behaviour(),
+                pause,
+                config: Arc::clone(&ends.server),
+                report,
+            },
         );
         let talk = talk(socket, self.server, scenario.client_behaviour(), Arc::clone(&ends.client), name);
         let client_end = match tokio::time::timeout(self.patience, talk).await {
@@ -194,6 +214,9 @@ async fn accept(listener: TcpListener, appointments: Appointments, patience: Dur
         };
         let Some(appointment) = appointments.take(client.port()) else { continue };
         tokio::spawn(async move {
+            if !appointment.pause.is_zero() {
+                tokio::time::sleep(appointment.pause).await;
+            }
             let served = serve(stream, appointment.behaviour, appointment.config);
             // A little more patience than the client's, so that it is the client who gives up.
             let end =

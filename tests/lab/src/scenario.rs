@@ -28,6 +28,8 @@ pub enum Scenario {
     Resumed,
     /// TLS 1.2 with the session ticket of an earlier handshake (likewise).
     Tls12Resumed,
+    /// The client offers a hybrid, the server only speaks TLS 1.2: classical at first, then resumed by ticket.
+    DowngradedResumed,
     /// TLS 1.3 where the client shows a certificate that the server trusts.
     ClientCertificate,
     /// The client insists on a hybrid, the server only knows P-256: alert `handshake_failure` by the server.
@@ -87,7 +89,7 @@ pub(crate) enum ClientBehaviour {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Hybrid,
         Self::X25519,
         Self::P256,
@@ -97,6 +99,7 @@ impl Scenario {
         Self::Tls12,
         Self::Resumed,
         Self::Tls12Resumed,
+        Self::DowngradedResumed,
         Self::ClientCertificate,
         Self::NoSharedGroup,
         Self::NoSharedVersion,
@@ -123,6 +126,7 @@ impl Scenario {
             Self::Tls12 => "tls12",
             Self::Resumed => "resumed",
             Self::Tls12Resumed => "tls12_resumed",
+            Self::DowngradedResumed => "downgraded_resumed",
             Self::ClientCertificate => "client_certificate",
             Self::NoSharedGroup => "no_shared_group",
             Self::NoSharedVersion => "no_shared_version",
@@ -182,6 +186,7 @@ impl Scenario {
             Self::X25519 => (Offer::of(&[X25519]), every),
             Self::P256 => (Offer::of(&[Secp256r1]), every),
             Self::ClassicalServer => (every, Offer::of(&[X25519])),
+            Self::DowngradedResumed => (every.clone(), every.only(Version::Tls12)),
             Self::HelloRetryToHybrid => {
                 (Offer::of(&[X25519, X25519MlKem768]), Offer::of(&[X25519MlKem768]).only(Version::Tls13))
             }
@@ -201,7 +206,7 @@ impl Scenario {
             _ => (every.clone(), every),
         };
         let mut plan = HandshakePlan::between(client, server);
-        plan.resumption = matches!(self, Self::Resumed | Self::Tls12Resumed);
+        plan.resumption = matches!(self, Self::Resumed | Self::Tls12Resumed | Self::DowngradedResumed);
         plan.server_trusted = !matches!(self, Self::UnknownCa | Self::Tls12UnknownCa);
         plan.client_authentication = match self {
             Self::ClientCertificate => ClientAuthentication::Trusted,

@@ -58,7 +58,7 @@ async fn groups_and_courses_are_the_asked_ones() {
 #[tokio::test]
 async fn the_second_attempt_resumes() {
     let lab = lab().await;
-    for scenario in [Scenario::Resumed, Scenario::Tls12Resumed] {
+    for scenario in [Scenario::Resumed, Scenario::Tls12Resumed, Scenario::DowngradedResumed] {
         let mut courses = Vec::new();
         for _ in 0..2 {
             let truth = attempt(&lab, scenario).await;
