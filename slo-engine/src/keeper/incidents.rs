@@ -221,6 +221,7 @@ impl Keeper {
         if let Err(error) = self.store.commit(trimmed, Urgency::Repeatable) {
             tracing::debug!("old transitions and notifications stay on disk for now: {error}");
         }
+        self.evaluation_time = self.clock.now().since(now);
         self.publish_with(views.into(), now);
     }
 

@@ -115,6 +115,8 @@ pub(crate) struct View {
     pub(crate) evaluation_interval: Duration,
     /// Rounds of evaluation so far.
     pub(crate) evaluations: u64,
+    /// How long the last of them took until its results were on disk.
+    pub(crate) evaluation_time: Duration,
     /// Every objective.
     pub(crate) objectives: Arc<[ObjectiveView]>,
     /// What happened lately, newest first.
@@ -153,6 +155,7 @@ impl View {
             started: now,
             evaluation_interval: Duration::ZERO,
             evaluations: 0,
+            evaluation_time: Duration::ZERO,
             objectives: Arc::new([]),
             transitions: Vec::new(),
             notifications: Vec::new(),
@@ -192,6 +195,7 @@ impl Keeper {
             started: self.started,
             evaluation_interval: self.duties.evaluation_interval,
             evaluations: self.evaluations,
+            evaluation_time: self.evaluation_time,
             objectives,
             transitions: self.incidents.transitions().take(RECENT).cloned().collect(),
             notifications: self.incidents.rows().take(RECENT).cloned().collect(),

@@ -38,9 +38,17 @@ pub struct Limits {
     pub streams: usize,
 }
 
+impl Limits {
+    /// Bounds for this number of series: the last fifth is for series without the attributes that nobody asks about, and
+    /// every series may have ten senders.
+    pub const fn of_series(series: usize) -> Self {
+        Self { full_series: series - series / 5, series, streams: series.saturating_mul(10) }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { full_series: 8_000, series: 10_000, streams: 200_000 }
+        Self::of_series(20_000)
     }
 }
 
