@@ -106,6 +106,9 @@ impl Account {
         for tier in Tier::ALL {
             let number = number(tier, time.seconds());
             self.add_to(tier, number, amount);
+            if self.oldest.get(at(tier)).is_some_and(|oldest| number < *oldest) {
+                continue;
+            }
             let block = number / self.block_buckets(tier);
             if let Some(dirty) = self.dirty_blocks.get_mut(at(tier))
                 && dirty.last() != Some(&block)
@@ -263,11 +266,14 @@ impl Account {
             };
             number.map(|number| (tier, u64::from(*number) * tier.seconds()))
         };
-        let firsts: Vec<(Tier, u64)> = Tier::ALL.into_iter().filter_map(first).collect();
-        let told = firsts.iter().find(|(tier, start)| {
-            *start > now.before(tier.retention()).seconds().saturating_add(2 * tier.seconds())
-        });
-        told.or(firsts.last()).map(|(_, start)| Timestamp::from_seconds(*start))
+        let mut oldest = None;
+        for (tier, start) in Tier::ALL.into_iter().filter_map(first) {
+            oldest = Some(Timestamp::from_seconds(start));
+            if start > now.before(tier.retention()).seconds().saturating_add(2 * tier.seconds()) {
+                break;
+            }
+        }
+        oldest
     }
 
     /// Drops buckets beyond their retention; says whether that leaves blocks on disk that should go.

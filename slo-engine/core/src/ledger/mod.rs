@@ -94,6 +94,8 @@ impl Handle for SeriesId {
 struct Members {
     ids: Vec<SeriesId>,
     slots: Vec<Slot>,
+    /// Those of them that senders folded events into.
+    overflow: Vec<Slot>,
 }
 
 /// All counts.
@@ -105,6 +107,8 @@ pub struct Ledger {
     metrics: BTreeMap<String, Members>,
     generation: u64,
     removals: u64,
+    /// New series take no buckets that are beyond their retention at this time.
+    kept_at: Option<Timestamp>,
     /// Series that differ from what was saved.
     pub(crate) dirty: Vec<Slot>,
 }
@@ -120,6 +124,7 @@ impl Ledger {
             metrics: BTreeMap::new(),
             generation: 0,
             removals: 0,
+            kept_at: None,
             dirty: Vec::new(),
         }
     }
@@ -127,6 +132,12 @@ impl Ledger {
     /// Attributes that folding must keep, because an objective or a notification asks about them.
     pub fn keep_attributes<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) {
         self.asked.extend(keys.into_iter().map(str::to_owned));
+    }
+
+    /// Keeps new series from buckets that are beyond their retention already, so that history which comes late takes no
+    /// more room than it would have taken in time. Follows from [`expire`](Self::expire) too.
+    pub const fn begin(&mut self, now: Timestamp) {
+        self.kept_at = Some(now);
     }
 
     /// Number of series.
@@ -208,11 +219,8 @@ impl Ledger {
     /// Whether events of a metric were folded into a sender's overflow series (`otel.metric.overflow`), so that their
     /// attributes are lost.
     pub fn has_overflow(&self, metric: &str, window: Window, now: Timestamp) -> bool {
-        self.slots_of_metric(metric).iter().any(|slot| {
-            self.series(*slot)
-                .is_some_and(|series| series.attribute(pqscope_telemetry::attribute::OTEL_OVERFLOW) == "true")
-                && self.sum(*slot, window, now).is_some_and(|sum| sum.total() > 0)
-        })
+        let folded = self.metrics.get(metric).map_or(&[][..], |members| &members.overflow);
+        folded.iter().any(|slot| self.sum(*slot, window, now).is_some_and(|sum| sum.total() > 0))
     }
 
     /// Events of one series in a window; `None` when there are none. Each edge is rounded down to the finest tier that
@@ -347,6 +355,9 @@ impl Ledger {
     fn insert(&mut self, id: SeriesId, series: Series, kind: Kind) -> Slot {
         let slot = self.next_slot();
         self.define(slot, id, series, kind);
+        if let (Some(now), Some(account)) = (self.kept_at, self.account_mut(slot)) {
+            account.expire(now);
+        }
         self.mark_dirty(slot);
         slot
     }
@@ -367,6 +378,9 @@ impl Ledger {
         let members = self.metrics.entry(series.metric.clone()).or_default();
         members.ids.push(id);
         members.slots.push(slot);
+        if series.attribute(pqscope_telemetry::attribute::OTEL_OVERFLOW) == "true" {
+            members.overflow.push(slot);
+        }
         self.index.insert(id, slot);
         if let Some(place) = self.accounts.get_mut(index) {
             *place = Some(Box::new(Account::new(id, Arc::new(series), kind)));
@@ -387,6 +401,7 @@ impl Ledger {
         if let Some(members) = self.metrics.get_mut(&account.series.metric) {
             members.ids.retain(|id| *id != account.id);
             members.slots.retain(|other| *other != slot);
+            members.overflow.retain(|other| *other != slot);
         }
         self.generation += 1;
         self.removals += 1;
@@ -403,6 +418,7 @@ impl Ledger {
     /// Forgets buckets beyond their retention, and series that have none left and were not heard of since `silent`.
     /// Returns the series that are gone.
     pub(crate) fn forget(&mut self, now: Timestamp, silent: Timestamp) -> Vec<(Slot, Blocks)> {
+        self.begin(now);
         let mut gone = Vec::new();
         let mut aged = Vec::new();
         for (index, account) in self.accounts.iter_mut().enumerate() {
