@@ -48,7 +48,7 @@ pub(crate) struct ObjectiveView {
     /// What was measured.
     pub(crate) evaluation: Evaluation,
     /// Where its alert stands.
-    pub(crate) alert: AlertState,
+    pub(crate) alert: Arc<AlertState>,
     /// Events of the last hour by the minute, or of the last minutes in finer steps while there are no others.
     pub(crate) chart: Vec<ChartPoint>,
     /// Events since the hour in which the engine started: only grows while it runs.
@@ -61,7 +61,7 @@ impl ObjectiveView {
     pub(super) fn new(
         objective: &Arc<Objective>,
         evaluation: Evaluation,
-        alert: AlertState,
+        alert: Arc<AlertState>,
         recorder: &Recorder,
         selections: &mut Selections,
         started: Timestamp,
