@@ -100,7 +100,7 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
         services: services.unwrap_or_default(),
         evaluation_interval: options.evaluation_interval,
         rotation_grace: options.rotation_grace,
-        limits: Limits::default(),
+        limits: Limits::of_series(options.max_series as usize),
         checkpoint_interval: options.checkpoint_interval,
         export_interval: options.export_interval,
         max_state_bytes: options.max_state_size,

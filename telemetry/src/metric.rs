@@ -304,6 +304,13 @@ pub mod engine {
         Kind::Counter,
         "Rounds in which all objectives were evaluated.",
     );
+    /// How long a round takes.
+    pub const ENGINE_EVALUATION_DURATION: Metric = metric(
+        "pqscope.engine.evaluation.duration",
+        "s",
+        Kind::Gauge,
+        "Time that the last round of evaluation took until its results were on disk.",
+    );
     /// Notifications by result.
     pub const NOTIFICATIONS: Metric =
         metric("pqscope.notifications", "{notification}", Kind::Counter, "Notification attempts by result.");

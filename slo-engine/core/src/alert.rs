@@ -216,6 +216,12 @@ pub fn labels(objective: &Objective) -> BTreeMap<String, String> {
     ])
 }
 
+/// Whether labels are those of an objective, without making them.
+fn is_labelled(labels: &BTreeMap<String, String>, objective: &Objective) -> bool {
+    let own = [("pqscope.service", &objective.service), ("pqscope.slo.name", &objective.name)];
+    labels.iter().map(|(key, value)| (key.as_str(), value)).eq(own)
+}
+
 /// One condition at a moment.
 struct Condition {
     name: String,
@@ -325,10 +331,15 @@ pub fn advance(
     evaluation: &Evaluation,
 ) -> (AlertState, Vec<Transition>) {
     let now = evaluation.at;
-    let mut next = AlertState { tiers: BTreeMap::new(), evaluated: Some(now), ..state.clone() };
-    if !matches!(state.phase, Phase::Firing(_)) {
-        next.labels = labels(objective);
-    }
+    let stays = matches!(state.phase, Phase::Firing(_)) || is_labelled(&state.labels, objective);
+    let mut next = AlertState {
+        phase: state.phase,
+        sequence: state.sequence,
+        labels: if stays { state.labels.clone() } else { labels(objective) },
+        tiers: BTreeMap::new(),
+        evaluated: Some(now),
+        escalated: state.escalated,
+    };
     let unwatched = state.evaluated.is_some_and(|last| last > now || now.since(last) > LONGEST_GAP);
     // What the conditions say together: the highest severity that fires, and the earliest one that holds.
     let mut firing: Option<Severity> = None;

@@ -7,7 +7,7 @@ use crate::distribution::to_float;
 use crate::ledger::Ledger;
 use crate::measure::{
     Aside, BaselineReading, DAY, FORECAST_WINDOW, GROWTH_FORECAST_WINDOW, LevelReading, Measurements, Picked,
-    lengths, measure,
+    lengths, measure, measure_picked,
 };
 use crate::objective::{AlertTier, Goal, NoDataPolicy, Objective};
 use crate::selection::Selections;
@@ -178,9 +178,12 @@ pub fn evaluate(
     aside: Aside<'_>,
     now: Timestamp,
 ) -> Evaluation {
-    let measurements = measure(objective, ledger, selections, aside, now);
-    let mut evaluation = judge(objective, measurements);
-    evaluation.causes = causes(objective, ledger, selections, &evaluation);
+    let Some(indicator) = objective.sli.embedded() else {
+        return judge(objective, measure(objective, ledger, selections, aside, now));
+    };
+    let picked = Picked::new(indicator, ledger, selections);
+    let mut evaluation = judge(objective, measure_picked(objective, &picked, ledger, aside, now));
+    evaluation.causes = causes(objective, &picked, ledger, &evaluation);
     evaluation
 }
 
@@ -403,21 +406,19 @@ fn cause_window(objective: &Objective, evaluation: &Evaluation) -> Duration {
 
 fn causes(
     objective: &Objective,
+    picked: &Picked<'_>,
     ledger: &Ledger,
-    selections: &mut Selections,
     evaluation: &Evaluation,
 ) -> Vec<Cause> {
     let length = cause_window(objective, evaluation);
     let known = evaluation.windows.iter().find(|reading| reading.length == length);
-    let Some(indicator) =
-        objective.sli.embedded().filter(|_| known.is_none_or(|known| known.tally.bad > 0.0))
-    else {
+    if known.is_some_and(|known| known.tally.bad <= 0.0) {
         return Vec::new();
-    };
+    }
     let now = evaluation.at;
     let window = Window::ending(now, length);
     let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for id in Picked::new(indicator, ledger, selections).bad_ids() {
+    for id in picked.bad_ids() {
         let (Some(series), Some(sum)) = (ledger.series(id), ledger.sum(id, window, now)) else {
             continue;
         };

@@ -7,17 +7,17 @@ use crate::burn::Tally;
 use crate::distribution::to_float;
 use crate::exclusion::{Exclusion, excluded_parts, joined};
 use crate::intake::{Level, Measured};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Slot};
 use crate::objective::{Baseline, Budgeting, Goal, Indicator, NoDataPolicy, Objective, SpikeRule};
 use crate::quantile::quantile;
 use crate::selection::Selections;
-use crate::series::{Selector, SeriesId};
+use crate::series::Selector;
 use crate::slices::SliceBook;
 use crate::spike::Group;
 use crate::time::Timestamp;
 use pqscope_telemetry::attribute;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,8 +150,18 @@ pub fn measure(
         let fault = Some("this objective is measured by a back end".to_owned());
         return Measurements { at: now, fault, ..Measurements::default() };
     };
-    let picked = Picked::new(indicator, ledger, selections);
-    let gauge = Gauge { objective, picked: &picked, ledger, aside, now };
+    measure_picked(objective, &Picked::new(indicator, ledger, selections), ledger, aside, now)
+}
+
+/// As [`measure`], of series that were looked up already.
+pub(crate) fn measure_picked(
+    objective: &Objective,
+    picked: &Picked<'_>,
+    ledger: &Ledger,
+    aside: Aside<'_>,
+    now: Timestamp,
+) -> Measurements {
+    let gauge = Gauge { objective, picked, ledger, aside, now };
     let span = objective.window.span(now);
     let windows: Vec<(Duration, Tally)> =
         lengths(objective).into_iter().map(|length| (length, gauge.last(length))).collect();
@@ -169,7 +179,10 @@ pub fn measure(
         excluded: gauge.left_out(span),
         excused: gauge.is_excused(),
         groups: groups.unwrap_or_default(),
-        folded: ledger.has_overflow(&indicator.total().metric, span, now),
+        folded: objective
+            .sli
+            .embedded()
+            .is_some_and(|indicator| ledger.has_overflow(&indicator.total().metric, span, now)),
         baselines,
         level: picked.level(ledger, now, now),
         heard: Some(picked.heard(ledger, Window::ending(now, shortest), now)),
@@ -225,12 +238,20 @@ pub fn slice_share(
 /// The series that an indicator picks.
 #[derive(Debug)]
 pub(crate) enum Picked<'a> {
-    Good { good: Arc<[SeriesId]>, total: Arc<[SeriesId]> },
-    Bad { bad: Arc<[SeriesId]>, total: Arc<[SeriesId]> },
-    AtMost { ids: Arc<[SeriesId]>, bound: f64 },
-    Relative { ids: Arc<[SeriesId]>, usual: Arc<[SeriesId]>, baseline: &'a Baseline },
-    Level { ids: Arc<[SeriesId]>, bound: Option<(crate::objective::Comparison, f64)> },
-    Ratio { ids: Arc<[SeriesId]>, of_good: bool },
+    Good { good: Arc<[Slot]>, total: Arc<[Slot]> },
+    Bad { bad: Arc<[Slot]>, total: Arc<[Slot]> },
+    AtMost { ids: Arc<[Slot]>, bound: f64 },
+    Relative { ids: Arc<[Slot]>, usual: Arc<[Slot]>, baseline: &'a Baseline },
+    Level { ids: Arc<[Slot]>, bound: Option<(crate::objective::Comparison, f64)> },
+    Ratio { ids: Arc<[Slot]>, of_good: bool },
+}
+
+/// Series with the same values of some attributes.
+struct Part {
+    labels: BTreeMap<String, String>,
+    all: Vec<Slot>,
+    /// Those whose events are good, or bad, as the indicator has it.
+    judged: Vec<Slot>,
 }
 
 /// Everything that the events of one window depend on.
@@ -302,21 +323,25 @@ impl Gauge<'_> {
         let end = Window::ending(self.now, Duration::ZERO).to;
         let short = Window { from: end.saturating_sub(rule.short.as_secs()), to: end };
         let usual = Window { from: short.from.saturating_sub(rule.reference.as_secs()), to: short.from };
-        let short_tallies = self.by_labels(&rule.by, short);
-        if short_tallies.values().all(|tally| tally.bad <= 0.0) {
+        if self.picked.is_spotless(self.ledger, short, self.now) {
             return Vec::new();
         }
-        let own = self.by_labels(&rule.by, usual);
+        let parts = self.picked.divided(&rule.by, self.ledger);
+        let short_tallies = self.by_part(&parts, short);
+        if short_tallies.iter().all(|tally| tally.bad <= 0.0) {
+            return Vec::new();
+        }
+        let own = self.by_part(&parts, usual);
         let mut shared: BTreeMap<BTreeMap<String, String>, Tally> = BTreeMap::new();
-        for (labels, tally) in &own {
-            let sum = shared.entry(part_of(labels, &rule.among)).or_default();
+        for (part, tally) in parts.iter().zip(&own) {
+            let sum = shared.entry(part_of(&part.labels, &rule.among)).or_default();
             *sum = *sum + *tally;
         }
-        let mut groups: Vec<Group> = short_tallies
+        let mut groups: Vec<Group> = parts
             .into_iter()
-            .filter(|(_, tally)| tally.bad > 0.0)
-            .map(|(labels, short)| {
-                let own = own.get(&labels).copied().unwrap_or_default();
+            .zip(short_tallies.into_iter().zip(own))
+            .filter(|(_, (short, _))| short.bad > 0.0)
+            .map(|(Part { labels, .. }, (short, own))| {
                 let among = shared.get(&part_of(&labels, &rule.among)).copied().unwrap_or_default();
                 // A group with a past of its own is compared with that; a new one with its neighbours.
                 let usual = if own.total >= 2.0 * short.total { own } else { among };
@@ -330,16 +355,15 @@ impl Gauge<'_> {
         groups
     }
 
-    /// Events of a span by the values of attributes, without what is excluded.
-    fn by_labels(&self, by: &[String], span: Window) -> BTreeMap<BTreeMap<String, String>, Tally> {
+    /// Events of a span, part by part, without what is excluded.
+    fn by_part(&self, parts: &[Part], span: Window) -> Vec<Tally> {
         let Objective { name, service, .. } = self.objective;
-        let mut tallies = self.picked.by_labels(by, self.ledger, span, self.now);
-        for part in excluded_parts(self.aside.exclusions, name, service, span) {
-            for (labels, excluded) in self.picked.by_labels(by, self.ledger, part, self.now) {
-                tallies.entry(labels).and_modify(|tally| *tally = tally.without(excluded));
-            }
-        }
-        tallies
+        let excluded = excluded_parts(self.aside.exclusions, name, service, span);
+        let tally = |part, window| self.picked.part_tally(part, self.ledger, window, self.now);
+        let less = |part, whole: Tally| {
+            excluded.iter().fold(whole, |left, window| left.without(tally(part, *window)))
+        };
+        parts.iter().map(|part| less(part, tally(part, span))).collect()
     }
 
     /// What the gauge grew by in a span, against what is allowed. With less history than the span, since the first
@@ -380,7 +404,7 @@ impl<'a> Picked<'a> {
     }
 
     /// All series of events, the good and the bad.
-    pub(crate) fn ids(&self) -> &[SeriesId] {
+    pub(crate) fn ids(&self) -> &[Slot] {
         match self {
             Self::Good { total, .. } | Self::Bad { total, .. } => total,
             Self::AtMost { ids, .. }
@@ -396,11 +420,10 @@ impl<'a> Picked<'a> {
     }
 
     /// Series whose events are bad; none where that does not go by series.
-    pub(crate) fn bad_ids(&self) -> Vec<SeriesId> {
+    pub(crate) fn bad_ids(&self) -> Vec<Slot> {
         match self {
             Self::Good { good, total } => {
-                let good: HashSet<&SeriesId> = good.iter().collect();
-                total.iter().filter(|id| !good.contains(id)).copied().collect()
+                total.iter().filter(|slot| good.binary_search(slot).is_err()).copied().collect()
             }
             Self::Bad { bad, .. } => bad.to_vec(),
             _ => Vec::new(),
@@ -423,10 +446,7 @@ impl<'a> Picked<'a> {
         now: Timestamp,
         baselines: &mut Vec<BaselineReading>,
     ) -> Tally {
-        let count = |ids: &[SeriesId]| -> u64 {
-            // What senders claim may be anything; a sum that wraps would hide it.
-            ids.iter().fold(0, |total, id| total.saturating_add(ledger.count(*id, window, now)))
-        };
+        let count = |slots: &[Slot]| count(slots, ledger, window, now);
         match self {
             Self::Good { good, total } => Tally::of_good(count(good), count(total)),
             Self::Bad { bad, total } => Tally::of_bad(count(bad), count(total)),
@@ -438,45 +458,59 @@ impl<'a> Picked<'a> {
         }
     }
 
-    fn by_labels(
-        &self,
-        by: &[String],
-        ledger: &Ledger,
-        window: Window,
-        now: Timestamp,
-    ) -> BTreeMap<BTreeMap<String, String>, Tally> {
-        let group = |ids: &[SeriesId]| {
-            let mut groups: BTreeMap<BTreeMap<String, String>, Vec<SeriesId>> = BTreeMap::new();
-            for id in ids {
-                if let Some(series) = ledger.series(*id) {
-                    groups.entry(labels_of(by, |key| series.attribute(key))).or_default().push(*id);
+    /// Whether no part of the traffic can have bad events in a window, as far as that is told without dividing it.
+    fn is_spotless(&self, ledger: &Ledger, window: Window, now: Timestamp) -> bool {
+        let bad = || self.tally(ledger, window, now, &mut Vec::new()).bad;
+        match self {
+            // Good events that are not among all events would make up for bad ones elsewhere.
+            Self::Good { good, total } => {
+                bad() <= 0.0 && good.iter().all(|slot| total.binary_search(slot).is_ok())
+            }
+            Self::Bad { .. } => bad() <= 0.0,
+            _ => false,
+        }
+    }
+
+    /// The series of the events by the values of attributes, in the order of those.
+    fn divided(&self, by: &[String], ledger: &Ledger) -> Vec<Part> {
+        let mut parts: BTreeMap<Vec<&str>, (Vec<Slot>, Vec<Slot>)> = BTreeMap::new();
+        let values = |slot: &Slot| -> Option<Vec<&str>> {
+            let series = ledger.series(*slot)?;
+            Some(by.iter().map(|key| series.attribute(key)).collect())
+        };
+        for slot in self.ids() {
+            if let Some(values) = values(slot) {
+                parts.entry(values).or_default().0.push(*slot);
+            }
+        }
+        if let Self::Good { good: judged, .. } | Self::Bad { bad: judged, .. } = self {
+            for slot in judged.iter() {
+                if let Some((_, judged)) = values(slot).and_then(|values| parts.get_mut(&values)) {
+                    judged.push(*slot);
                 }
             }
-            groups
-        };
-        let count = |ids: Option<&Vec<SeriesId>>| -> u64 {
-            let ids = ids.into_iter().flatten();
-            ids.fold(0, |total, id| total.saturating_add(ledger.count(*id, window, now)))
-        };
-        let parts = match self {
-            Self::Good { good, .. } => group(good),
-            Self::Bad { bad, .. } => group(bad),
-            _ => BTreeMap::new(),
-        };
-        let wholes = group(self.ids());
-        let tallies = wholes.into_iter().map(|(labels, ids)| {
-            let tally = match self {
-                Self::Good { .. } => Tally::of_good(count(parts.get(&labels)), count(Some(&ids))),
-                Self::Bad { .. } => Tally::of_bad(count(parts.get(&labels)), count(Some(&ids))),
-                Self::AtMost { bound, .. } => {
-                    within(merged(ids.iter(), ledger, window, now).as_ref(), *bound)
-                }
-                // Spikes of latency are found by burn rates: a baseline moves with what it is compared with.
-                Self::Relative { .. } | Self::Level { .. } | Self::Ratio { .. } => Tally::default(),
-            };
-            (labels, tally)
+        }
+        let labelled = parts.into_iter().map(|(values, (all, judged))| {
+            let pairs = by.iter().zip(values).filter(|(_, value)| !value.is_empty());
+            let labels = pairs.map(|(key, value)| (key.clone(), value.to_owned())).collect();
+            Part { labels, all, judged }
         });
-        tallies.collect()
+        let mut labelled: Vec<Part> = labelled.collect();
+        labelled.sort_by(|a, b| a.labels.cmp(&b.labels));
+        labelled
+    }
+
+    fn part_tally(&self, part: &Part, ledger: &Ledger, window: Window, now: Timestamp) -> Tally {
+        let count = |slots: &[Slot]| count(slots, ledger, window, now);
+        match self {
+            Self::Good { .. } => Tally::of_good(count(&part.judged), count(&part.all)),
+            Self::Bad { .. } => Tally::of_bad(count(&part.judged), count(&part.all)),
+            Self::AtMost { bound, .. } => {
+                within(merged(part.all.iter(), ledger, window, now).as_ref(), *bound)
+            }
+            // Spikes of latency are found by burn rates: a baseline moves with what it is compared with.
+            Self::Relative { .. } | Self::Level { .. } | Self::Ratio { .. } => Tally::default(),
+        }
     }
 
     /// The gauge at a moment.
@@ -486,6 +520,11 @@ impl<'a> Picked<'a> {
         let oldest = levels.iter().map(|level| level.at).min()?;
         Some(LevelReading { value: levels.iter().map(|level| level.value).sum(), at: oldest })
     }
+}
+
+/// Events of series in a window. What senders claim may be anything; a sum that wraps would hide it.
+fn count(slots: &[Slot], ledger: &Ledger, window: Window, now: Timestamp) -> u64 {
+    slots.iter().fold(0, |total, slot| total.saturating_add(ledger.count(*slot, window, now)))
 }
 
 /// The values of attributes; those without a value are left out.
@@ -503,7 +542,7 @@ fn part_of(labels: &BTreeMap<String, String>, keys: &[String]) -> BTreeMap<Strin
 }
 
 fn merged<'a>(
-    ids: impl Iterator<Item = &'a SeriesId>,
+    ids: impl Iterator<Item = &'a Slot>,
     ledger: &Ledger,
     window: Window,
     now: Timestamp,
@@ -522,21 +561,21 @@ fn within(observations: Option<&Measured>, bound: f64) -> Tally {
 }
 
 fn relative(
-    ids: &[SeriesId],
-    usual: &[SeriesId],
+    ids: &[Slot],
+    usual: &[Slot],
     baseline: &Baseline,
     ledger: &Ledger,
     window: Window,
     now: Timestamp,
     readings: &mut Vec<BaselineReading>,
 ) -> Tally {
-    let labels = |id: &SeriesId| {
+    let labels = |id: &Slot| {
         labels_of(&baseline.by, |key| ledger.series(*id).map_or("", |series| series.attribute(key)))
     };
     let groups: BTreeSet<BTreeMap<String, String>> = ids.iter().map(labels).collect();
     let mut sum = Tally::default();
     for group in groups {
-        let of_group = |ids: &[SeriesId]| {
+        let of_group = |ids: &[Slot]| {
             let own = ids.iter().filter(|id| labels(id) == group);
             merged(own, ledger, window, now)
         };
@@ -569,13 +608,13 @@ fn relative(
 }
 
 /// The last reading of a gauge within a span.
-fn level_of(id: SeriesId, ledger: &Ledger, window: Window, now: Timestamp) -> Option<Level> {
+fn level_of(id: Slot, ledger: &Ledger, window: Window, now: Timestamp) -> Option<Level> {
     let level = ledger.level_at(id, Timestamp::from_seconds(window.to.saturating_sub(1)), now)?;
     (level.at.seconds() >= window.from).then_some(level)
 }
 
 /// The sum over the gauges that have a reading within a span.
-fn level_within(ids: &[SeriesId], ledger: &Ledger, window: Window, now: Timestamp) -> Option<f64> {
+fn level_within(ids: &[Slot], ledger: &Ledger, window: Window, now: Timestamp) -> Option<f64> {
     let levels = ids.iter().filter_map(|id| level_of(*id, ledger, window, now));
     levels.map(|level| level.value).reduce(|sum, value| sum + value)
 }

@@ -1,8 +1,8 @@
 //! Which series a selector picks, looked up once and kept until series come or go: thousands of objectives ask again and
 //! again.
 
-use crate::ledger::Ledger;
-use crate::series::{Selector, SeriesId};
+use crate::ledger::{Ledger, Slot};
+use crate::series::Selector;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct Selections {
     generation: Option<u64>,
-    picked: HashMap<Selector, Arc<[SeriesId]>>,
+    picked: HashMap<Selector, Arc<[Slot]>, foldhash::fast::FixedState>,
     /// Series by metric, attribute and value, for the attributes that were asked about.
-    postings: HashMap<(String, String), HashMap<String, Vec<SeriesId>>>,
+    postings: HashMap<(String, String), HashMap<String, Vec<Slot>>>,
 }
 
 impl Selections {
-    /// The series that a selector picks, in no particular order.
-    pub fn of(&mut self, ledger: &Ledger, selector: &Selector) -> Arc<[SeriesId]> {
+    /// The places of the series that a selector picks, in their own order.
+    pub fn of(&mut self, ledger: &Ledger, selector: &Selector) -> Arc<[Slot]> {
         if self.generation != Some(ledger.generation()) {
             self.generation = Some(ledger.generation());
             self.picked.clear();
@@ -26,14 +26,16 @@ impl Selections {
         if let Some(known) = self.picked.get(selector) {
             return Arc::clone(known);
         }
-        let picked: Arc<[SeriesId]> = self.pick(ledger, selector).into();
+        let mut picked = self.pick(ledger, selector);
+        picked.sort_unstable();
+        let picked: Arc<[Slot]> = picked.into();
         self.picked.insert(selector.clone(), Arc::clone(&picked));
         picked
     }
 
     /// Looks only at series that have the rarest of the values asked for.
-    fn pick(&mut self, ledger: &Ledger, selector: &Selector) -> Vec<SeriesId> {
-        let mut fewest: Option<Vec<SeriesId>> = None;
+    fn pick(&mut self, ledger: &Ledger, selector: &Selector) -> Vec<Slot> {
+        let mut fewest: Option<Vec<Slot>> = None;
         for (attribute, values) in &selector.matches {
             let by_value = self.postings_of(ledger, &selector.metric, attribute);
             let candidates = values.iter().filter_map(|value| by_value.get(value));
@@ -45,23 +47,18 @@ impl Selections {
         match fewest {
             Some(candidates) => candidates
                 .into_iter()
-                .filter(|id| ledger.series(*id).is_some_and(|series| selector.matches(series)))
+                .filter(|slot| ledger.series(*slot).is_some_and(|series| selector.matches(series)))
                 .collect(),
-            None => ledger.select(selector).collect(),
+            None => ledger.select_slots(selector).collect(),
         }
     }
 
-    fn postings_of(
-        &mut self,
-        ledger: &Ledger,
-        metric: &str,
-        attribute: &str,
-    ) -> &HashMap<String, Vec<SeriesId>> {
+    fn postings_of(&mut self, ledger: &Ledger, metric: &str, attribute: &str) -> &HashMap<String, Vec<Slot>> {
         self.postings.entry((metric.to_owned(), attribute.to_owned())).or_insert_with(|| {
-            let mut by_value: HashMap<String, Vec<SeriesId>> = HashMap::new();
-            for id in ledger.of_metric(metric) {
-                if let Some(series) = ledger.series(*id) {
-                    by_value.entry(series.attribute(attribute).to_owned()).or_default().push(*id);
+            let mut by_value: HashMap<String, Vec<Slot>> = HashMap::new();
+            for slot in ledger.slots_of_metric(metric) {
+                if let Some(series) = ledger.series(*slot) {
+                    by_value.entry(series.attribute(attribute).to_owned()).or_default().push(*slot);
                 }
             }
             by_value
@@ -108,8 +105,8 @@ mod tests {
                 };
                 let selector =
                     Selector { metric: "m".to_owned(), matches: map(matches), not_matches: map(not_matches) };
-                let expected: BTreeSet<SeriesId> = ledger.select(&selector).collect();
-                let found: BTreeSet<SeriesId> = selections.of(&ledger, &selector).iter().copied().collect();
+                let expected: BTreeSet<Slot> = ledger.select_slots(&selector).collect();
+                let found: BTreeSet<Slot> = selections.of(&ledger, &selector).iter().copied().collect();
                 assert_eq!(found, expected, "round {round}, {selector:?}");
             }
             count(&mut ledger, &[("a", "1"), ("b", "z")]);

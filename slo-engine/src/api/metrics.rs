@@ -97,6 +97,8 @@ fn write_engine(page: &mut Page, view: &View, deliveries: &DeliveryFigures) {
     page.family(&engine::ENGINE_SERIES, |family| family.plain(&[], float(view.series as u64)));
     page.family(&engine::ENGINE_STREAMS, |family| family.plain(&[], float(view.streams as u64)));
     page.family(&engine::ENGINE_EVALUATIONS, |family| family.plain(&[], float(view.evaluations)));
+    let took = view.evaluation_time.as_secs_f64();
+    page.family(&engine::ENGINE_EVALUATION_DURATION, |family| family.plain(&[], took));
     page.family(&engine::ENGINE_STORE_COMMITS, |family| family.plain(&[], float(view.store.commits)));
     page.family(&engine::ENGINE_STORE_FAILURES, |family| family.plain(&[], float(view.store.failures)));
     page.family(&engine::ENGINE_STORE_SIZE, |family| family.plain(&[], float(view.store.size_bytes)));

@@ -13,6 +13,7 @@ use pqscope_slo_core::objective::{Sli, Subject};
 use pqscope_slo_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// Transitions that are kept.
 const MOST_TRANSITIONS: usize = 1_000;
@@ -26,7 +27,7 @@ const MOST_SETTLED: usize = 500;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct IncidentRecord {
     objective: Subject,
-    state: AlertState,
+    state: Arc<AlertState>,
     last: Option<Transition>,
     /// Of the incident that is open: when it began, and whether somebody was told.
     #[serde(default)]
@@ -34,14 +35,11 @@ pub(super) struct IncidentRecord {
 }
 
 impl IncidentRecord {
-    /// Whether nothing but the time of the last evaluation differs, which is not worth a write. After a restart it is
-    /// older than it was then: spans begin anew, as after any time in which nobody evaluated.
-    fn says_the_same(&self, other: &Self) -> bool {
-        let AlertState { evaluated: _, phase, sequence, labels, tiers, escalated } = &self.state;
-        let state = &other.state;
-        self.objective == other.objective
-            && self.last == other.last
-            && self.detection == other.detection
+    /// Whether nothing but the time of the last evaluation would differ, which is not worth a write. After a restart it
+    /// is older than it was then: spans begin anew, as after any time in which nobody evaluated.
+    fn says_the_same(&self, objective: &Subject, state: &AlertState) -> bool {
+        let AlertState { evaluated: _, phase, sequence, labels, tiers, escalated } = self.state.as_ref();
+        self.objective == *objective
             && (phase, sequence, labels) == (&state.phase, &state.sequence, &state.labels)
             && (tiers, escalated) == (&state.tiers, &state.escalated)
     }
@@ -62,6 +60,8 @@ pub(super) struct Incidents {
 struct Draft {
     batch: Batch,
     records: Vec<(String, IncidentRecord)>,
+    /// States that differ in the time of the evaluation alone, by objective.
+    looks: Vec<(Arc<Subject>, Arc<AlertState>)>,
     transitions: Vec<Transition>,
     rows: Vec<OutboxRow>,
 }
@@ -111,8 +111,8 @@ impl Incidents {
         self.transitions.iter().rev()
     }
 
-    fn state(&self, objective: &str) -> AlertState {
-        self.records.get(objective).map(|record| record.state.clone()).unwrap_or_default()
+    fn state(&self, objective: &str) -> Arc<AlertState> {
+        self.records.get(objective).map(|record| Arc::clone(&record.state)).unwrap_or_default()
     }
 
     /// Notes a state with the transitions that led to it, and a notification per receiver for each that people hear of.
@@ -120,18 +120,21 @@ impl Incidents {
         &self,
         draft: &mut Draft,
         receivers: &[String],
-        objective: &Subject,
-        state: AlertState,
+        objective: &Arc<Subject>,
+        state: Arc<AlertState>,
         transitions: Vec<Transition>,
         began: Option<Detection>,
     ) {
         let old = self.records.get(&objective.name);
+        let quiet = transitions.is_empty() && began.is_none();
+        if quiet && old.is_some_and(|old| old.says_the_same(objective, &state)) {
+            draft.looks.push((Arc::clone(objective), state));
+            return;
+        }
         let last = transitions.last().cloned().or_else(|| old.and_then(|record| record.last.clone()));
         let detection = began.or_else(|| old.and_then(|record| record.detection.clone()));
-        let record = IncidentRecord { objective: objective.clone(), state, last, detection };
-        if !old.is_some_and(|old| old.says_the_same(&record)) {
-            draft.batch.put(Table::Incident, objective.name.as_bytes(), &record);
-        }
+        let record = IncidentRecord { objective: objective.as_ref().clone(), state, last, detection };
+        draft.batch.put(Table::Incident, objective.name.as_bytes(), &record);
         draft.records.push((objective.name.clone(), record));
         for transition in transitions {
             draft.batch.put(Table::Transition, &transition_key(&transition), &transition);
@@ -150,6 +153,11 @@ impl Incidents {
     /// Takes over what is now on disk; returns the rows to send.
     fn adopt(&mut self, draft: Draft) -> Vec<OutboxRow> {
         self.records.extend(draft.records);
+        for (objective, state) in draft.looks {
+            if let Some(record) = self.records.get_mut(&objective.name) {
+                record.state = state;
+            }
+        }
         self.transitions.extend(draft.transitions);
         self.next_number += draft.rows.len() as u64;
         self.outbox.extend(draft.rows.iter().map(|row| (row.number, row.clone())));
@@ -185,9 +193,9 @@ impl Keeper {
     /// Evaluates all objectives, moves their alerts on, and shows the result.
     pub(super) fn observe(&mut self, now: Timestamp) {
         let mut draft = Draft::default();
-        let mut views = Vec::new();
+        let mut views = Vec::with_capacity(self.objectives.len());
         self.judge_slices(now);
-        for objective in &self.objectives {
+        for (objective, subject) in self.objectives.iter().zip(&self.subjects) {
             let aside = Aside { exclusions: &self.exclusions, slices: self.books.get(&objective.name) };
             let ledger = self.recorder.ledger();
             let evaluation = match &objective.sli {
@@ -200,11 +208,11 @@ impl Keeper {
                 tracing::info!(slo = %transition.objective, severity = %transition.severity,
                     "{}", transition.kind.word());
             }
-            let subject = objective.subject();
+            let state = Arc::new(state);
             let ledger = self.recorder.ledger();
             let began = detections::began(objective, ledger, &mut self.selections, &transitions);
             let receivers = &self.duties.receivers;
-            self.incidents.draft(&mut draft, receivers, &subject, state.clone(), transitions, began);
+            self.incidents.draft(&mut draft, receivers, subject, Arc::clone(&state), transitions, began);
             let drawn = views.len() < view::MOST_CHARTS || evaluation.state == ObjectiveState::Burning;
             let mut shown = ObjectiveView::new(
                 objective,
@@ -225,6 +233,7 @@ impl Keeper {
         if let Err(error) = self.store.commit(trimmed, Urgency::Repeatable) {
             tracing::debug!("old transitions and notifications stay on disk for now: {error}");
         }
+        self.evaluation_time = self.clock.now().since(now);
         self.publish_with(views.into(), now);
     }
 
@@ -238,9 +247,9 @@ impl Keeper {
             let withdrawn = record.last.as_ref().and_then(|last| alert::withdraw(&record.state, last, now));
             if let Some((state, transition)) = withdrawn {
                 tracing::info!(slo = %name, "incident withdrawn: its objective is gone from the files");
-                let objective = &record.objective;
-                let receivers = &self.duties.receivers;
-                self.incidents.draft(&mut draft, receivers, objective, state, vec![transition], None);
+                let objective = Arc::new(record.objective.clone());
+                let (receivers, state) = (&self.duties.receivers, Arc::new(state));
+                self.incidents.draft(&mut draft, receivers, &objective, state, vec![transition], None);
             }
         }
         self.write_draft(draft);

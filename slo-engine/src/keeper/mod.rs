@@ -32,7 +32,7 @@ use events::Events;
 use incidents::Incidents;
 use pqscope_slo_core::exclusion::Exclusion;
 use pqscope_slo_core::ledger::Limits;
-use pqscope_slo_core::objective::Objective;
+use pqscope_slo_core::objective::{Objective, Subject};
 use pqscope_slo_core::openslo::Catalog;
 use pqscope_slo_core::recorder::Recorder;
 use pqscope_slo_core::selection::Selections;
@@ -99,6 +99,8 @@ pub(crate) struct Keeper {
     coverage: Coverage,
     incidents: Incidents,
     objectives: Vec<Arc<Objective>>,
+    /// What notifications need to know of each.
+    subjects: Vec<Arc<Subject>>,
     selections: Selections,
     books: BTreeMap<String, SliceBook>,
     exclusions: Vec<Exclusion>,
@@ -108,6 +110,7 @@ pub(crate) struct Keeper {
     notices: Vec<Notice>,
     started: Timestamp,
     evaluations: u64,
+    evaluation_time: Duration,
     expired_at: Timestamp,
     checkpoint_at: Timestamp,
     exported_at: Timestamp,
@@ -138,6 +141,7 @@ impl Keeper {
         let Recovered { mut recorder, unreadable, first_chunk, journal_bytes } =
             store.recover(duties.limits, now)?;
         recorder.ledger_mut().keep_attributes(duties.catalog.attributes());
+        recorder.ledger_mut().begin(now);
         let names = duties.services.services.iter().map(|service| service.name.clone());
         let (events, unreadable_events) = Events::load(&store, names, duties.rotation_grace, now)?;
         let mut notices = load_notices(&mut store, findings, now)?;
@@ -161,6 +165,7 @@ impl Keeper {
             events,
             coverage,
             incidents,
+            subjects: objectives.iter().map(|objective| Arc::new(objective.subject())).collect(),
             objectives,
             selections: Selections::default(),
             books,
@@ -171,6 +176,7 @@ impl Keeper {
             notices,
             started: now,
             evaluations: 0,
+            evaluation_time: Duration::ZERO,
             expired_at: now,
             checkpoint_at: now,
             exported_at: now,

@@ -49,7 +49,7 @@ pub(crate) struct ObjectiveView {
     /// What was measured.
     pub(crate) evaluation: Evaluation,
     /// Where its alert stands.
-    pub(crate) alert: AlertState,
+    pub(crate) alert: Arc<AlertState>,
     /// Events of the last hour by the minute, or of the last minutes in finer steps while there are no others.
     pub(crate) chart: Vec<ChartPoint>,
     /// Events since the hour in which the engine started: only grows while it runs.
@@ -68,7 +68,7 @@ impl ObjectiveView {
     pub(super) fn new(
         objective: &Arc<Objective>,
         evaluation: Evaluation,
-        alert: AlertState,
+        alert: Arc<AlertState>,
         recorder: &Recorder,
         selections: &mut Selections,
         exclusions: &[Exclusion],
@@ -123,6 +123,8 @@ pub(crate) struct View {
     pub(crate) evaluation_interval: Duration,
     /// Rounds of evaluation so far.
     pub(crate) evaluations: u64,
+    /// How long the last of them took until its results were on disk.
+    pub(crate) evaluation_time: Duration,
     /// Every objective.
     pub(crate) objectives: Arc<[ObjectiveView]>,
     /// What happened lately, newest first.
@@ -163,6 +165,7 @@ impl View {
             started: now,
             evaluation_interval: Duration::ZERO,
             evaluations: 0,
+            evaluation_time: Duration::ZERO,
             objectives: Arc::new([]),
             transitions: Vec::new(),
             notifications: Vec::new(),
@@ -203,6 +206,7 @@ impl Keeper {
             started: self.started,
             evaluation_interval: self.duties.evaluation_interval,
             evaluations: self.evaluations,
+            evaluation_time: self.evaluation_time,
             objectives,
             transitions: self.incidents.transitions().take(RECENT).cloned().collect(),
             notifications: self.incidents.rows().take(RECENT).cloned().collect(),

@@ -106,6 +106,9 @@ impl Account {
         for tier in Tier::ALL {
             let number = number(tier, time.seconds());
             self.add_to(tier, number, amount);
+            if self.oldest.get(at(tier)).is_some_and(|oldest| number < *oldest) {
+                continue;
+            }
             let block = number / self.block_buckets(tier);
             if let Some(dirty) = self.dirty_blocks.get_mut(at(tier))
                 && dirty.last() != Some(&block)
@@ -223,20 +226,35 @@ impl Account {
         }
     }
 
-    /// End of the latest bucket, in the finest tier that has one.
-    pub(crate) fn newest(&self) -> Option<Timestamp> {
-        Tier::ALL.into_iter().find_map(|tier| {
-            let number = match &self.rows {
-                Rows::Counts(rows) => row(rows, tier)?.numbers().back(),
-                Rows::Distributions(rows) => row(rows, tier)?.numbers().back(),
-                Rows::Levels(rows) => row(rows, tier)?.numbers().back(),
-            };
-            number.map(|number| Timestamp::from_seconds((u64::from(*number) + 1) * tier.seconds()))
-        })
+    /// Everything, in the finest buckets that have all of what a coarser one holds.
+    pub(crate) fn history(&self) -> Vec<(Timestamp, Measured)> {
+        let mut parts = Vec::new();
+        for (end, amount) in self.parts(Tier::Day, 0, u32::MAX) {
+            self.expand(Tier::Day, end, amount, &mut parts);
+        }
+        parts
+    }
+
+    fn expand(&self, tier: Tier, end: Timestamp, amount: Measured, parts: &mut Vec<(Timestamp, Measured)>) {
+        let finer = Tier::ALL.into_iter().rev().find(|finer| *finer < tier);
+        let Some(finer) = finer else {
+            parts.push((end, amount));
+            return;
+        };
+        let (from, to) = (number(finer, end.seconds() - tier.seconds()), number(finer, end.seconds()));
+        let inner = self.parts(finer, from, to);
+        let whole: u64 = inner.iter().map(|(_, part)| part.total()).sum();
+        if inner.is_empty() || whole != amount.total() {
+            parts.push((end, amount));
+            return;
+        }
+        for (end, part) in inner {
+            self.expand(finer, end, part, parts);
+        }
     }
 
     /// The buckets with numbers in `[from, to)`, each with its end.
-    pub(crate) fn parts(&self, tier: Tier, from: u32, to: u32) -> Vec<(Timestamp, Measured)> {
+    fn parts(&self, tier: Tier, from: u32, to: u32) -> Vec<(Timestamp, Measured)> {
         let end = |number: u32| Timestamp::from_seconds((u64::from(number) + 1) * tier.seconds());
         match self.row(tier, from, to) {
             Row::Counts(buckets) => {
@@ -291,11 +309,14 @@ impl Account {
             };
             number.map(|number| (tier, u64::from(*number) * tier.seconds()))
         };
-        let firsts: Vec<(Tier, u64)> = Tier::ALL.into_iter().filter_map(first).collect();
-        let told = firsts.iter().find(|(tier, start)| {
-            *start > now.before(tier.retention()).seconds().saturating_add(2 * tier.seconds())
-        });
-        told.or(firsts.last()).map(|(_, start)| Timestamp::from_seconds(*start))
+        let mut oldest = None;
+        for (tier, start) in Tier::ALL.into_iter().filter_map(first) {
+            oldest = Some(Timestamp::from_seconds(start));
+            if start > now.before(tier.retention()).seconds().saturating_add(2 * tier.seconds()) {
+                break;
+            }
+        }
+        oldest
     }
 
     /// Drops buckets beyond their retention; says whether that leaves blocks on disk that should go.

@@ -38,9 +38,17 @@ pub struct Limits {
     pub streams: usize,
 }
 
+impl Limits {
+    /// Bounds for this number of series: the last fifth is for series without the attributes that nobody asks about, and
+    /// every series may have ten senders.
+    pub const fn of_series(series: usize) -> Self {
+        Self { full_series: series - series / 5, series, streams: series.saturating_mul(10) }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { full_series: 8_000, series: 10_000, streams: 200_000 }
+        Self::of_series(20_000)
     }
 }
 
@@ -86,6 +94,8 @@ impl Handle for SeriesId {
 struct Members {
     ids: Vec<SeriesId>,
     slots: Vec<Slot>,
+    /// Those of them that senders folded events into.
+    overflow: Vec<Slot>,
 }
 
 /// All counts.
@@ -97,6 +107,8 @@ pub struct Ledger {
     metrics: BTreeMap<String, Members>,
     generation: u64,
     removals: u64,
+    /// New series take no buckets that are beyond their retention at this time.
+    kept_at: Option<Timestamp>,
     /// Series that differ from what was saved.
     pub(crate) dirty: Vec<Slot>,
 }
@@ -112,6 +124,7 @@ impl Ledger {
             metrics: BTreeMap::new(),
             generation: 0,
             removals: 0,
+            kept_at: None,
             dirty: Vec::new(),
         }
     }
@@ -119,6 +132,12 @@ impl Ledger {
     /// Attributes that folding must keep, because an objective or a notification asks about them.
     pub fn keep_attributes<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) {
         self.asked.extend(keys.into_iter().map(str::to_owned));
+    }
+
+    /// Keeps new series from buckets that are beyond their retention already, so that history which comes late takes no
+    /// more room than it would have taken in time. Follows from [`expire`](Self::expire) too.
+    pub const fn begin(&mut self, now: Timestamp) {
+        self.kept_at = Some(now);
     }
 
     /// Number of series.
@@ -200,11 +219,8 @@ impl Ledger {
     /// Whether events of a metric were folded into a sender's overflow series (`otel.metric.overflow`), so that their
     /// attributes are lost.
     pub fn has_overflow(&self, metric: &str, window: Window, now: Timestamp) -> bool {
-        self.slots_of_metric(metric).iter().any(|slot| {
-            self.series(*slot)
-                .is_some_and(|series| series.attribute(pqscope_telemetry::attribute::OTEL_OVERFLOW) == "true")
-                && self.sum(*slot, window, now).is_some_and(|sum| sum.total() > 0)
-        })
+        let folded = self.metrics.get(metric).map_or(&[][..], |members| &members.overflow);
+        folded.iter().any(|slot| self.sum(*slot, window, now).is_some_and(|sum| sum.total() > 0))
     }
 
     /// Events of one series in a window; `None` when there are none. Each edge is rounded down to the finest tier that
@@ -230,31 +246,11 @@ impl Ledger {
         self.account(handle.place(self)?)?.level_at(finest, time)
     }
 
-    /// End of the latest bucket of all; `None` when nothing was counted.
-    pub fn newest(&self) -> Option<Timestamp> {
-        let accounts = self.slots().filter_map(|slot| self.account(slot));
-        accounts.filter_map(Account::newest).max()
-    }
-
-    /// What was counted of a series, each part once and in the finest buckets that are kept of its time: the end of each
+    /// What was counted of a series, each part once and in the finest buckets that still have all of it: the end of each
     /// bucket with what it holds, in their order.
-    pub fn history(&self, handle: impl Handle, now: Timestamp) -> Vec<(Timestamp, Measured)> {
-        let Some(account) = handle.place(self).and_then(|slot| self.account(slot)) else { return Vec::new() };
-        let mut parts = Vec::new();
-        // From here on finer buckets have it all.
-        let mut until = u64::MAX;
-        for tier in Tier::ALL {
-            let coarser = tier.coarser().map_or(tier.seconds(), Tier::seconds);
-            let from = match tier {
-                Tier::Day => 0,
-                _ => now.before(tier.retention()).seconds().next_multiple_of(coarser).min(until),
-            };
-            let number = |seconds: u64| u32::try_from(seconds / tier.seconds()).unwrap_or(u32::MAX);
-            parts.extend(account.parts(tier, number(from), number(until)));
-            until = from;
-        }
-        parts.sort_by_key(|(end, _)| *end);
-        parts
+    pub fn history(&self, handle: impl Handle) -> Vec<(Timestamp, Measured)> {
+        let account = handle.place(self).and_then(|slot| self.account(slot));
+        account.map_or_else(Vec::new, Account::history)
     }
 
     /// When counting of a series began, to the width of the buckets that are kept for so long; at the latest when the
@@ -366,6 +362,9 @@ impl Ledger {
     fn insert(&mut self, id: SeriesId, series: Series, kind: Kind) -> Slot {
         let slot = self.next_slot();
         self.define(slot, id, series, kind);
+        if let (Some(now), Some(account)) = (self.kept_at, self.account_mut(slot)) {
+            account.expire(now);
+        }
         self.mark_dirty(slot);
         slot
     }
@@ -386,6 +385,9 @@ impl Ledger {
         let members = self.metrics.entry(series.metric.clone()).or_default();
         members.ids.push(id);
         members.slots.push(slot);
+        if series.attribute(pqscope_telemetry::attribute::OTEL_OVERFLOW) == "true" {
+            members.overflow.push(slot);
+        }
         self.index.insert(id, slot);
         if let Some(place) = self.accounts.get_mut(index) {
             *place = Some(Box::new(Account::new(id, Arc::new(series), kind)));
@@ -406,6 +408,7 @@ impl Ledger {
         if let Some(members) = self.metrics.get_mut(&account.series.metric) {
             members.ids.retain(|id| *id != account.id);
             members.slots.retain(|other| *other != slot);
+            members.overflow.retain(|other| *other != slot);
         }
         self.generation += 1;
         self.removals += 1;
@@ -422,6 +425,7 @@ impl Ledger {
     /// Forgets buckets beyond their retention, and series that have none left and were not heard of since `silent`.
     /// Returns the series that are gone.
     pub(crate) fn forget(&mut self, now: Timestamp, silent: Timestamp) -> Vec<(Slot, Blocks)> {
+        self.begin(now);
         let mut gone = Vec::new();
         let mut aged = Vec::new();
         for (index, account) in self.accounts.iter_mut().enumerate() {

@@ -2,7 +2,6 @@
 
 use super::{Arrived, Recorded};
 use crate::store::{self, Store};
-use anyhow::Context as _;
 use pqscope_slo_core::ledger::{Limits, Slot};
 use pqscope_slo_core::openslo::Catalog;
 use pqscope_slo_core::time::Timestamp;
@@ -25,14 +24,12 @@ pub(super) fn read(path: &Path, catalog: &Catalog, all: &mut Vec<Arrived>) -> an
     let (mut store, _) = Store::open(&scratch.0)?;
     let recovered = store.recover(Limits::default(), Timestamp::EPOCH)?;
     let ledger = recovered.recorder.ledger();
-    // Retention is counted from the newest there is, as it was when the export was made.
-    let newest = ledger.newest().context("it holds no counts")?;
     for (slot, series) in ledger.added_since(Slot::from_index(0)) {
         if !catalog.uses(&series.metric) {
             continue;
         }
         let series = Arc::new(series.clone());
-        for (end, amount) in ledger.history(slot, newest) {
+        for (end, amount) in ledger.history(slot) {
             let time = end.before(std::time::Duration::from_secs(1));
             all.push(Arrived { at: end, what: Recorded::Counted(Arc::clone(&series), time, amount) });
         }
