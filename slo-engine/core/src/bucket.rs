@@ -138,6 +138,14 @@ pub(crate) struct Edge {
     pub(crate) tier: Tier,
 }
 
+/// A span widened to whole buckets of the finest tiers that reach its edges. What was counted in it is then in it for ever,
+/// though buckets of its time get coarser.
+pub(crate) fn outward(span: Window, now: Timestamp) -> Window {
+    let (from, to) = (edge(span.from, now), edge(span.to, now));
+    let up = if to.seconds < span.to { to.tier.seconds() } else { 0 };
+    Window { from: from.seconds, to: to.seconds + up }
+}
+
 pub(crate) fn edge(seconds: u64, now: Timestamp) -> Edge {
     let age = next_bucket(now).saturating_sub(seconds);
     let tier = Tier::ALL.into_iter().find(|tier| age <= tier.reach().as_secs()).unwrap_or(Tier::Day);

@@ -2,7 +2,7 @@
 //! its spike detector looks at. This room asks the engine's own ledger; for objectives of a PromQL back end somebody else
 //! fills in the same [`Measurements`].
 
-use crate::bucket::{Tier, Window};
+use crate::bucket::{Tier, Window, outward};
 use crate::burn::Tally;
 use crate::distribution::to_float;
 use crate::exclusion::{Exclusion, excluded_parts, joined};
@@ -307,7 +307,10 @@ impl Gauge<'_> {
                 let slices = joined(parts.map(|part| book.around(part)));
                 slices.into_iter().map(|part| book.tally(*budgeting, part)).sum()
             }
-            _ => parts.map(|part| self.picked.tally(self.ledger, part, self.now, &mut Vec::new())).sum(),
+            _ => whole_buckets(parts, span, self.now)
+                .into_iter()
+                .map(|part| self.picked.tally(self.ledger, part, self.now, &mut Vec::new()))
+                .sum(),
         }
     }
 
@@ -359,6 +362,7 @@ impl Gauge<'_> {
     fn by_part(&self, parts: &[Part], span: Window) -> Vec<Tally> {
         let Objective { name, service, .. } = self.objective;
         let excluded = excluded_parts(self.aside.exclusions, name, service, span);
+        let excluded = whole_buckets(excluded.into_iter(), span, self.now);
         let tally = |part, window| self.picked.part_tally(part, self.ledger, window, self.now);
         let less = |part, whole: Tally| {
             excluded.iter().fold(whole, |left, window| left.without(tally(part, *window)))
@@ -384,6 +388,15 @@ impl Gauge<'_> {
         }
         Tally { good: 0.0, bad: grown.iter().sum::<f64>().max(0.0), total: allowance }
     }
+}
+
+/// Parts of a span, in their order, each as whole buckets of its time.
+fn whole_buckets(parts: impl Iterator<Item = Window>, span: Window, now: Timestamp) -> Vec<Window> {
+    joined(
+        parts
+            .map(|part| outward(part, now))
+            .map(|part| Window { from: part.from.max(span.from), to: part.to.min(span.to) }),
+    )
 }
 
 impl<'a> Picked<'a> {

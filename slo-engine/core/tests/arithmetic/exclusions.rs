@@ -1,7 +1,7 @@
 //! Spans that do not count: out of the budget and the burn rates, and still shown.
 
 use crate::reference::{Edge, Event, burn, events_of};
-use crate::world::{BEGIN, DAY, HOUR, MINUTE, Slo, World, near};
+use crate::world::{BEGIN, DAY, HOUR, MINUTE, STEP, Slo, World, near};
 use pqscope_slo_core::alert::TransitionKind::Fired;
 use pqscope_slo_core::evaluation::ObjectiveState;
 use proptest::prelude::*;
@@ -97,4 +97,23 @@ proptest! {
         }
         prop_assert_eq!((evaluation.excluded.bad, evaluation.excluded.total), (bad - counted_bad, total - counted_total));
     }
+}
+
+/// Two minutes of maintenance stay left out when buckets of their time are an hour wide: then the whole hour is.
+#[test]
+fn a_short_exclusion_stays_what_it_is_when_its_buckets_get_coarser() {
+    let mut world = World::new(&Slo::of_requests(0.99));
+    world.run(HOUR, 10, 0);
+    let begin = world.now + 600;
+    world.exclude(begin, Some(begin + 2 * MINUTE));
+    while world.now < begin + 10 * MINUTE {
+        let bad = if (begin..begin + 2 * MINUTE).contains(&(world.now + STEP)) { 10 } else { 0 };
+        world.tick(10 - bad, bad);
+    }
+    for wait in [MINUTE, 3 * HOUR, 10 * HOUR, DAY, 5 * DAY, 20 * DAY] {
+        let evaluation = world.wait(wait);
+        assert_eq!(evaluation.budget.tally.bad, 0.0, "after {wait}");
+        assert!(evaluation.excluded.bad >= 110.0, "after {wait}");
+    }
+    assert!(world.transitions.is_empty());
 }
