@@ -444,3 +444,33 @@ fn every_prefix_of_a_file_is_read_or_refused() {
     let deep = "[".repeat(10_000);
     assert!(parse(&deep).is_err());
 }
+
+#[test]
+fn window_pairs_fit_slices_of_time() {
+    let sliced = |slice: &str, more: &str| {
+        let text = RIGHT
+            .replace("Occurrences", "RatioTimeslices")
+            .replace("- target: 0.999", &format!("- {{target: 0.99, timeSliceWindow: {slice}}}{more}"));
+        parse(&text)
+    };
+    let tiers = |catalog: &Catalog| {
+        let rule = &catalog.objectives[0].alert;
+        rule.tiers.iter().map(|tier| (tier.name(), (tier.factor * 10.0).round() / 10.0)).collect::<Vec<_>>()
+    };
+    let catalog = sliced("5m", "").unwrap();
+    assert!(catalog.warnings.is_empty());
+    assert_eq!(tiers(&catalog)[0], ("1h/5m".to_owned(), 14.4));
+    assert_eq!(catalog.objectives[0].alert.least_bad, 0, "the bad part of a ratio slice is a fraction");
+    let catalog = sliced("6h", "").unwrap();
+    assert!(
+        catalog.warnings[0].message.contains("longer than the window pair 1h/5m"),
+        "{:?}",
+        catalog.warnings
+    );
+    let expected = [("6h/6h", 6.0), ("1d/6h", 3.0), ("3d/6h", 1.0)];
+    assert_eq!(tiers(&catalog), expected.map(|(name, factor)| (name.to_owned(), factor)));
+    let twins = "\n  pqscope.alerting: {tiers: [{long: 200m, short: 5m, factor: 5, severity: page}, {long: 4h, short: 1h, \
+                 factor: 2, severity: ticket}]}";
+    let refused = sliced("1h", twins).unwrap_err();
+    assert!(refused[0].message.contains("two window pairs are both 4h/1h"), "{refused:?}");
+}

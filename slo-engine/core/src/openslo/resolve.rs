@@ -414,13 +414,7 @@ fn alert_rule(
         }
     };
     if let Some(slice) = slice {
-        for tier in &mut tiers {
-            let whole = |window: Duration| {
-                Duration::from_secs(window.as_secs().next_multiple_of(slice.as_secs())).max(slice)
-            };
-            (tier.long, tier.short) = (whole(tier.long), whole(tier.short));
-        }
-        tiers.dedup_by_key(|tier| tier.name());
+        tiers = in_slices(tiers, slice, own.is_none(), &objective.goal.place, findings);
     }
     let counts_events = matches!(
         (goal, sli),
@@ -444,7 +438,12 @@ fn alert_rule(
         tiers,
         clear_for: told.clear_for.unwrap_or(CLEAR_FOR),
         least_events: told.least_events.unwrap_or(if slice.is_some() { 1 } else { LEAST_EVENTS }),
-        least_bad: told.least_bad.unwrap_or(if slice.is_some() { 1 } else { LEAST_BAD }),
+        // Of ratio slices the bad part is a fraction: any of it counts.
+        least_bad: told.least_bad.unwrap_or(match goal {
+            Goal::Share { budgeting: Budgeting::RatioTimeslices { .. }, .. } => 0,
+            _ if slice.is_some() => 1,
+            _ => LEAST_BAD,
+        }),
         spike,
         day_share: told.day_share.unwrap_or(budgeted.then_some(DAY_SHARE)),
         no_data: told.no_data.or(policy_no_data).unwrap_or(NoDataPolicy::Hold),
@@ -498,6 +497,43 @@ fn adapted_tiers(
         tiers.push(tier);
     }
     tiers
+}
+
+/// Windows of whole slices. A standard pair whose long window is shorter than a slice has nothing to look at and is left
+/// out; burn rates are scaled to the windows as they are then. Pairs that somebody wrote keep their burn rates.
+fn in_slices(
+    tiers: Vec<AlertTier>,
+    slice: Duration,
+    standard: bool,
+    place: &Place,
+    findings: &mut Findings,
+) -> Vec<AlertTier> {
+    let whole =
+        |window: Duration| Duration::from_secs(window.as_secs().next_multiple_of(slice.as_secs())).max(slice);
+    let mut kept: Vec<AlertTier> = Vec::new();
+    for tier in tiers {
+        if standard && tier.long < slice {
+            let message = format!(
+                "slices of {} are longer than the window pair {}, which is left out",
+                span_text(slice),
+                tier.name()
+            );
+            findings.warn(place, message, "shorter slices, or window pairs of your own");
+            continue;
+        }
+        let long = whole(tier.long);
+        let scale = if standard { tier.long.as_secs_f64() / long.as_secs_f64() } else { 1.0 };
+        let factor = (tier.factor * scale).max(tier.factor.min(1.0));
+        let fitted = AlertTier { long, short: whole(tier.short).min(long), factor, ..tier };
+        if kept.iter().any(|other| other.name() == fitted.name()) {
+            let message =
+                format!("in slices of {} two window pairs are both {}", span_text(slice), fitted.name());
+            findings.error(place, message, "keep one of them, or make the slices shorter");
+            continue;
+        }
+        kept.push(fitted);
+    }
+    kept
 }
 
 /// Tiers that somebody wrote: taken as they are, with a word about what cannot be meant.
