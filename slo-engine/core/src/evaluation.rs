@@ -451,6 +451,12 @@ pub fn tally(
     })
 }
 
+/// All events that were ever counted of an objective over counters, as far as is known: only grows while the process lives.
+/// `None` for histograms, which keep no totals, for gauges, and where a back end has the numbers.
+pub fn ever(objective: &Objective, ledger: &Ledger, selections: &mut Selections) -> Option<Tally> {
+    Picked::new(objective.sli.embedded()?, ledger, selections).ever(ledger)
+}
+
 /// One step of a chart.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChartPoint {

@@ -390,6 +390,10 @@ impl Gauge<'_> {
     }
 }
 
+fn all_of(ids: &[Slot], ledger: &Ledger) -> u64 {
+    ids.iter().fold(0, |total, id| total.saturating_add(ledger.total(*id)))
+}
+
 /// Parts of a span, in their order, each as whole buckets of its time.
 fn whole_buckets(parts: impl Iterator<Item = Window>, span: Window, now: Timestamp) -> Vec<Window> {
     joined(
@@ -430,6 +434,15 @@ impl<'a> Picked<'a> {
     /// When the first of its events was counted.
     fn began(&self, ledger: &Ledger, now: Timestamp) -> Option<Timestamp> {
         self.ids().iter().filter_map(|id| ledger.began(*id, now)).min()
+    }
+
+    /// All events that were ever counted; `None` where there are no totals.
+    pub(crate) fn ever(&self, ledger: &Ledger) -> Option<Tally> {
+        match self {
+            Self::Good { good, total } => Some(Tally::of_good(all_of(good, ledger), all_of(total, ledger))),
+            Self::Bad { bad, total } => Some(Tally::of_bad(all_of(bad, ledger), all_of(total, ledger))),
+            _ => None,
+        }
     }
 
     /// Series whose events are bad; none where that does not go by series.

@@ -7,7 +7,7 @@ use pqscope_slo_core::series::Attributes;
 use pqscope_slo_core::time::Timestamp;
 use pqscope_telemetry::metric::{Metric, engine};
 
-/// Counted since the hour in which the engine started.
+/// Counted since the state was begun.
 const COUNTERS: [&Metric; 3] = [&engine::EVENTS, &engine::ROTATION_OUTCOMES, &engine::COVERAGE_CHECKS];
 /// Told as they are now.
 const GAUGES: [&Metric; 3] = [&engine::STORAGE_SIZE, &engine::ENTROPY_HEALTHY, &engine::QKD_LINK_UP];
@@ -50,7 +50,7 @@ pub(super) fn kept(ledger: &Ledger, since: u64, now: Timestamp) -> Vec<Kept> {
         }
     };
     for metric in COUNTERS {
-        add(metric, &|slot| Some(KeptValue::Number(float(ledger.count(slot, window, now)))));
+        add(metric, &|slot| Some(KeptValue::Number(float(ledger.total(slot)))));
     }
     for metric in GAUGES {
         add(metric, &|slot| ledger.level_at(slot, now, now).map(|level| KeptValue::Number(level.value)));

@@ -7,7 +7,7 @@ use pqscope_slo_core::alert::{AlertState, Transition};
 use pqscope_slo_core::burn::Tally;
 use pqscope_slo_core::coverage::Check;
 use pqscope_slo_core::detection::Detection;
-use pqscope_slo_core::evaluation::{ChartPoint, Evaluation, chart, tally};
+use pqscope_slo_core::evaluation::{ChartPoint, Evaluation, chart, ever, tally};
 use pqscope_slo_core::exclusion::Exclusion;
 use pqscope_slo_core::ledger::{Ledger, Window};
 use pqscope_slo_core::measure::excluded;
@@ -52,7 +52,8 @@ pub(crate) struct ObjectiveView {
     pub(crate) alert: Arc<AlertState>,
     /// Events of the last hour by the minute, or of the last minutes in finer steps while there are no others.
     pub(crate) chart: Vec<ChartPoint>,
-    /// Events since the hour in which the engine started: only grows while it runs.
+    /// All events that were ever counted, which only grow while the engine runs; of histograms those since the hour in which
+    /// it started.
     pub(crate) events: Tally,
     /// Events since that hour that exclusions leave out.
     pub(crate) excluded: Tally,
@@ -78,7 +79,8 @@ impl ObjectiveView {
         let since_start = Window { from: start_hour(started), to: Window::ending(now, Duration::ZERO).to };
         Self {
             chart: Vec::new(),
-            events: tally(objective, ledger, selections, since_start, now),
+            events: ever(objective, ledger, selections)
+                .unwrap_or_else(|| tally(objective, ledger, selections, since_start, now)),
             excluded: excluded(objective, ledger, selections, exclusions, since_start, now),
             last_heard: objective
                 .sli

@@ -226,6 +226,14 @@ impl Account {
         }
     }
 
+    /// All events of a counter, those of expired buckets included; none of other kinds.
+    pub(crate) fn total(&self) -> u64 {
+        match &self.rows {
+            Rows::Counts(rows) => row(rows, Tier::Day).map_or(0, Counts::all),
+            Rows::Distributions(_) | Rows::Levels(_) => 0,
+        }
+    }
+
     /// Everything, in the finest buckets that have all of what a coarser one holds.
     pub(crate) fn history(&self) -> Vec<(Timestamp, Measured)> {
         let mut parts = Vec::new();

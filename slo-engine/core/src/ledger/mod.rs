@@ -246,6 +246,11 @@ impl Ledger {
         self.account(handle.place(self)?)?.level_at(finest, time)
     }
 
+    /// Events of a counter that were ever counted, as far as is known: only grows while the process lives.
+    pub fn total(&self, handle: impl Handle) -> u64 {
+        handle.place(self).and_then(|slot| self.account(slot)).map_or(0, Account::total)
+    }
+
     /// What was counted of a series, each part once and in the finest buckets that still have all of it: the end of each
     /// bucket with what it holds, in their order.
     pub fn history(&self, handle: impl Handle) -> Vec<(Timestamp, Measured)> {

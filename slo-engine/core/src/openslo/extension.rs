@@ -10,6 +10,13 @@ use crate::objective::{AlertTier, NoDataPolicy, Severity, SpikeRule};
 use crate::yaml::{Findings, Located, Node, Shape};
 use std::time::Duration;
 
+/// Longest time that a condition has to hold or to be clear.
+const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
+/// Longest windows of the spike detector: it finds what burn rates see late.
+const LONGEST_SPIKE: Duration = Duration::from_secs(3_600);
+const LONGEST_REFERENCE: Duration = Duration::from_secs(7 * 86_400);
+/// More events than this no gate can ask for.
+const MOST_EVENTS: u64 = 1_000_000_000_000;
 /// How long a bad event keeps the incident open unless told otherwise.
 const HOLD: Duration = Duration::from_secs(3_600);
 /// Fewer classical handshakes than this show no quantile.
@@ -171,7 +178,7 @@ pub(super) fn read_alerting(node: &Node, findings: &mut Findings) -> Option<RawA
     let tiers =
         tiers.map(|nodes| nodes.iter().filter_map(|node| read_tier(node, findings)).collect::<Vec<_>>());
     refuse_twins(tiers.as_deref().unwrap_or_default(), findings);
-    let clear_for = fields.optional("clearFor").and_then(|node| span::read(node, "`clearFor`", findings));
+    let clear_for = fields.optional("clearFor").and_then(|node| wait(node, "`clearFor`", findings));
     let least_events =
         fields.optional("minimumEvents").and_then(|node| whole(node, "`minimumEvents`", findings));
     let least_bad =
@@ -210,7 +217,7 @@ fn read_tier(node: &Node, findings: &mut Findings) -> Option<Located<AlertTier>>
     let factor = factor.and_then(|node| positive(node, "`factor`", findings));
     let severity = fields.required("severity", findings, "severity: page, or severity: ticket");
     let severity = severity.and_then(|node| read_severity(node, findings));
-    let pending = fields.optional("pendingFor").map(|node| span::read(node, "`pendingFor`", findings));
+    let pending = fields.optional("pendingFor").map(|node| wait(node, "`pendingFor`", findings));
     let place = fields.place.clone();
     fields.finish(findings);
     let (long, short, severity) = (long?, short?, severity?);
@@ -254,6 +261,13 @@ fn read_spike(node: &Node, findings: &mut Findings) -> Option<RawSpike> {
     let severity = fields.optional("severity").and_then(|node| read_severity(node, findings));
     let place = fields.place.clone();
     fields.finish(findings);
+    for (span, most, what) in
+        [(short, LONGEST_SPIKE, "`short` up to 1h"), (reference, LONGEST_REFERENCE, "`reference` up to 7d")]
+    {
+        if span.is_some_and(|span| span > most) {
+            findings.error(&place, "the windows of `spike` are too long to find anything sudden", what);
+        }
+    }
     let (default_by, _) = crate::measure::spike_groups();
     let divided = by.as_ref().unwrap_or(&default_by);
     if let Some(stray) = among.iter().flatten().find(|key| !divided.contains(key)) {
@@ -275,6 +289,16 @@ fn read_no_data(node: &Node, findings: &mut Findings) -> Option<NoDataPolicy> {
     let severity = severity.and_then(|node| read_severity(node, findings));
     fields.finish(findings);
     Some(NoDataPolicy::Alert { after: after?.value, severity: severity? })
+}
+
+/// A time that somebody is made to wait for.
+fn wait(node: &Node, what: &str, findings: &mut Findings) -> Option<Located<Duration>> {
+    let span = span::read(node, what, findings)?;
+    if span.value > LONGEST_WAIT {
+        findings.error(&span.place, format!("{what} is too long to be meant"), "a day at most, such as 2m");
+        return None;
+    }
+    Some(span)
 }
 
 /// A window that counts can be summed over.
@@ -314,7 +338,7 @@ fn share(node: &Node, what: &str, findings: &mut Findings) -> Option<f64> {
 fn whole(node: &Node, what: &str, findings: &mut Findings) -> Option<u64> {
     let text = findings.text(node, what)?;
     match text.value.parse() {
-        Ok(number) if number > 0 => Some(number),
+        Ok(number) if (1..=MOST_EVENTS).contains(&number) => Some(number),
         _ => {
             findings.error(
                 &text.place,
