@@ -13,9 +13,11 @@ use crate::evaluation::{Evaluation, Verdict};
 use crate::objective::{Goal, NoDataPolicy, Objective, Severity};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::ParseIntError;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Evaluations further apart say nothing about the time between them.
@@ -132,9 +134,9 @@ pub struct AlertState {
     pub sequence: u64,
     /// The labels that identify it. While an incident is open they stay as they were when it opened, so that an edited
     /// objective ends the incident that it began.
-    pub labels: BTreeMap<String, String>,
-    /// Every condition by its name.
-    pub tiers: BTreeMap<String, TierState>,
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// Every condition by its name. Shared by the states of one evaluation after the other while nothing changes.
+    pub tiers: Arc<BTreeMap<String, TierState>>,
     /// Time of the last evaluation.
     pub evaluated: Option<Timestamp>,
     /// Whether a day took so much of the budget that the open incident was escalated.
@@ -224,7 +226,7 @@ fn is_labelled(labels: &BTreeMap<String, String>, objective: &Objective) -> bool
 
 /// One condition at a moment.
 struct Condition {
-    name: String,
+    name: Cow<'static, str>,
     severity: Severity,
     pending_for: Duration,
     clear_for: Duration,
@@ -241,7 +243,7 @@ fn conditions(objective: &Objective, state: &AlertState, evaluation: &Evaluation
         .tiers
         .iter()
         .map(|reading| Condition {
-            name: reading.tier.name(),
+            name: Cow::Owned(reading.tier.name()),
             severity: reading.tier.severity,
             pending_for: reading.tier.pending_for,
             clear_for,
@@ -259,7 +261,7 @@ fn conditions(objective: &Objective, state: &AlertState, evaluation: &Evaluation
             verdict => verdict,
         };
         conditions.push(Condition {
-            name: BREACH.to_owned(),
+            name: Cow::Borrowed(BREACH),
             severity,
             pending_for: Duration::ZERO,
             clear_for: Duration::ZERO,
@@ -269,7 +271,7 @@ fn conditions(objective: &Objective, state: &AlertState, evaluation: &Evaluation
     }
     if let Some(rule) = &objective.alert.spike {
         conditions.push(Condition {
-            name: SPIKE.to_owned(),
+            name: Cow::Borrowed(SPIKE),
             severity: rule.severity,
             pending_for: rule.pending_for,
             clear_for,
@@ -279,7 +281,7 @@ fn conditions(objective: &Objective, state: &AlertState, evaluation: &Evaluation
     }
     if let Some(day) = evaluation.day {
         conditions.push(Condition {
-            name: DAY_SPEND.to_owned(),
+            name: Cow::Borrowed(DAY_SPEND),
             severity: Severity::Ticket,
             // As long as a page: where seconds take a quarter of the budget, the page still comes first.
             pending_for: pending_for(Severity::Page),
@@ -293,7 +295,7 @@ fn conditions(objective: &Objective, state: &AlertState, evaluation: &Evaluation
     {
         // The shortest window is empty: there was no data for so long already.
         let held_before = evaluation.windows.first().map_or(Duration::ZERO, |reading| reading.length);
-        let (name, pending_for) = (NO_DATA.to_owned(), after);
+        let (name, pending_for) = (Cow::Borrowed(NO_DATA), after);
         conditions.push(Condition { name, severity, pending_for, clear_for, held_before, verdict });
     }
     conditions
@@ -335,8 +337,8 @@ pub fn advance(
     let mut next = AlertState {
         phase: state.phase,
         sequence: state.sequence,
-        labels: if stays { state.labels.clone() } else { labels(objective) },
-        tiers: BTreeMap::new(),
+        labels: if stays { Arc::clone(&state.labels) } else { Arc::new(labels(objective)) },
+        tiers: Arc::clone(&state.tiers),
         evaluated: Some(now),
         escalated: state.escalated,
     };
@@ -344,8 +346,9 @@ pub fn advance(
     // What the conditions say together: the highest severity that fires, and the earliest one that holds.
     let mut firing: Option<Severity> = None;
     let mut pending: Option<(Timestamp, Severity)> = None;
+    let mut tiers: Vec<(Cow<'static, str>, TierState)> = Vec::new();
     for condition in conditions(objective, state, evaluation) {
-        let mut tier = state.tiers.get(&condition.name).cloned().unwrap_or_default();
+        let mut tier = state.tiers.get(condition.name.as_ref()).cloned().unwrap_or_default();
         if unwatched {
             tier.active_since = None;
             tier.clear_since = None;
@@ -371,7 +374,11 @@ pub fn advance(
             let (earliest, highest) = pending.unwrap_or((since, condition.severity));
             pending = Some((earliest.min(since), highest.max(condition.severity)));
         }
-        next.tiers.insert(condition.name, tier);
+        tiers.push((condition.name, tier));
+    }
+    let same = |(name, tier): &(Cow<'static, str>, TierState)| state.tiers.get(name.as_ref()) == Some(tier);
+    if tiers.len() != state.tiers.len() || !tiers.iter().all(same) {
+        next.tiers = Arc::new(tiers.into_iter().map(|(name, tier)| (name.into_owned(), tier)).collect());
     }
     // Conditions that an edit took away hold their incident while new ones may be about to take it over.
     if let (None, Some(_), Phase::Firing(incident)) = (firing, pending, state.phase) {
@@ -509,7 +516,7 @@ pub fn withdraw(state: &AlertState, last: &Transition, now: Timestamp) -> Option
     let closed = AlertState {
         phase: Phase::Resolved { incident, at: now },
         sequence,
-        tiers: BTreeMap::new(),
+        tiers: Arc::default(),
         ..state.clone()
     };
     let transition = Transition {

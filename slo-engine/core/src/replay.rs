@@ -197,7 +197,7 @@ impl Replay {
 
 impl Played {
     fn note(&mut self, state: &AlertState, evaluation: &Evaluation, span: Duration) {
-        for (name, tier) in &state.tiers {
+        for (name, tier) in state.tiers.iter() {
             let cost = self.conditions.entry(name.clone()).or_default();
             cost.severity = severity_of(&self.objective, name);
             if tier.firing {

@@ -1,7 +1,7 @@
 //! Points in time. A timestamp comes from a packet, an export or the runner's clock; nothing here asks what time it is.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
@@ -99,7 +99,8 @@ pub fn span_text(span: Duration) -> String {
             continue;
         }
         if seconds >= unit {
-            out.push_str(&format!("{}{name}", seconds / unit));
+            // Writing into memory cannot fail.
+            let _ = write!(out, "{}{name}", seconds / unit);
             seconds %= unit;
         }
     }

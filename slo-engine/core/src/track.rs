@@ -88,10 +88,15 @@ impl Counts {
     /// Events before a bucket.
     pub(crate) fn before(&self, number: u32) -> u64 {
         // Most windows end now: behind the last bucket.
-        if self.numbers.back().is_none_or(|last| *last < number) {
+        let Some(later) = self.numbers.back().and_then(|last| last.checked_sub(number)) else {
             return self.all();
+        };
+        // A series that is busy all the time has every bucket, so the place of one follows from its number.
+        let place = self.numbers.len().checked_sub(1 + later as usize);
+        match place.filter(|place| self.numbers.get(*place) == Some(&number)) {
+            Some(place) => self.total_at(place),
+            None => self.total_at(self.numbers.partition_point(|held| *held < number)),
         }
-        self.total_at(self.numbers.partition_point(|held| *held < number))
     }
 
     /// All events there ever were.
