@@ -385,7 +385,7 @@ pub fn advance(
         let gone = state.tiers.iter().filter(|(name, tier)| tier.firing && !next.tiers.contains_key(*name));
         let gone: Vec<(String, TierState)> = gone.map(|(name, tier)| (name.clone(), tier.clone())).collect();
         firing = (!gone.is_empty()).then_some(incident.severity);
-        next.tiers.extend(gone);
+        Arc::make_mut(&mut next.tiers).extend(gone);
     }
     let mut log = Log { labels: &next.labels, evaluation, sequence: state.sequence, transitions: Vec::new() };
     let phase = step(state.phase, firing, pending, now, &mut log);

@@ -100,7 +100,7 @@ pub(crate) fn by_engine(objective: &Objective, traffic: &Traffic) -> Report {
         let aside = Aside { exclusions: &[], slices: book.as_ref() };
         let evaluation = evaluate(objective, &ledger, &mut selections, aside, now);
         state = advance(objective, &state, &evaluation).0;
-        for (name, tier) in &state.tiers {
+        for (name, tier) in &*state.tiers {
             let standing = match (tier.firing, tier.active_since) {
                 (true, _) => Standing::Firing,
                 (false, Some(_)) => Standing::Pending,

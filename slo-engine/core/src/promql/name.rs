@@ -76,7 +76,7 @@ fn alternatives(values: &BTreeSet<String>) -> String {
 }
 
 /// As RE2 reads it literally.
-fn literal(text: &str) -> String {
+pub fn literal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if "\\.+*?()|[]{}^$".contains(c) {

@@ -1,6 +1,8 @@
-//! An alert per condition of an objective, each with the part that holds it while nothing is known.
+//! Conditions of a family, each with the part that holds it while nothing is known, and an alert per condition of an
+//! objective. Conditions are recorded where they are active, so that an alert costs next to nothing while all is well.
 
-use super::names::{BEGAN, CONDITION, EVENTS, RESULT, SERVICE, SLO, VERDICT, remaining};
+use super::names::{ACTIVE, BEGAN, CONDITION, EVENTS, FAMILY, RESULT, SERVICE, SLO, VERDICT, remaining};
+use super::shared::{allowed, record};
 use super::{Rule, RuleKind, Sheet, nearly, spike};
 use crate::alert::{BREACH, DAY_CLEAR_FOR, DAY_SPEND, NO_DATA};
 use crate::measure::DAY;
@@ -13,6 +15,23 @@ use std::time::Duration;
 /// How long a part must exceed the whole before somebody hears of it: two scrapes of one sender may be apart.
 const OVERFLOW_FOR: Duration = Duration::from_secs(300);
 
+const OVERFLOW: &str = "overflow";
+
+/// What the alerts of a family ask for.
+pub(super) fn conditions(family: &Sheet<'_>) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    if family.objective.goal.allowed().is_some() && !family.objective.alert.tiers.is_empty() {
+        rules.push(burn_active(family));
+    }
+    rules.extend(spike::active(family));
+    rules.extend(day_spend_active(family));
+    if has_overflow(family) {
+        rules.push(overflow_active(family));
+    }
+    rules
+}
+
+/// The alerts of one objective.
 pub(super) fn rules(sheet: &Sheet<'_>) -> Vec<Rule> {
     let alert = &sheet.objective.alert;
     let mut rules: Vec<Rule> = alert.tiers.iter().map(|tier| burn(sheet, tier)).collect();
@@ -20,18 +39,18 @@ pub(super) fn rules(sheet: &Sheet<'_>) -> Vec<Rule> {
         rules.push(breach(sheet, hold, severity));
     }
     rules.extend(spike::alert(sheet));
-    if let (Some(share), Some(allowed), Some(window)) =
-        (alert.day_share, sheet.objective.goal.allowed(), sheet.budget)
-    {
-        rules.extend(day_spend(sheet, share, allowed, window));
-    }
+    rules.extend(day_spend(sheet));
     if let NoDataPolicy::Alert { after, severity } = alert.no_data {
         rules.push(no_data(sheet, after, severity));
     }
-    if !sheet.is_growth() && sheet.slice().is_none() {
+    if has_overflow(sheet) {
         rules.push(overflow(sheet));
     }
     rules
+}
+
+fn has_overflow(sheet: &Sheet<'_>) -> bool {
+    !sheet.is_growth() && sheet.slice().is_none()
 }
 
 /// What an alert is made of besides its expression.
@@ -68,20 +87,31 @@ impl Frame<'_> {
         Rule { comment: self.comment.to_owned(), kind, expression, labels }
     }
 
-    /// The alert's own series while it fires.
-    pub(super) fn firing(&self, sheet: &Sheet<'_>) -> String {
-        let more = format!(
-            ",alertname=\"{}\",alertstate=\"firing\",{CONDITION}={}",
-            self.name,
-            quoted(self.condition)
-        );
-        sheet.own("ALERTS", &more)
+    /// The alert that asks whether its condition was recorded.
+    pub(super) fn asking(self, sheet: &Sheet<'_>) -> Rule {
+        let condition = sheet.own(ACTIVE, &format!(",{CONDITION}={}", quoted(self.condition)));
+        let expression = format!("max without ({FAMILY}) ({condition})");
+        self.rule(sheet, expression)
     }
+}
 
-    /// Active, or firing and not clear. Both give one sample without labels, so that it stays the same alert.
-    fn held(&self, sheet: &Sheet<'_>, active: &str, clear: &str) -> String {
-        format!("max(\n{active}\n)\nor (max({}) unless on () (\n{clear}\n))", self.firing(sheet))
-    }
+/// Series of an alert while it fires.
+pub(super) fn firing(family: &Sheet<'_>, name: &str) -> String {
+    family.own("ALERTS", &format!(",alertname=\"{name}\",alertstate=\"firing\""))
+}
+
+const BURN_RATE_ALERT: &str = "PqscopeSloBurnRate";
+const DAY_SPEND_ALERT: &str = "PqscopeSloDaySpend";
+
+/// Active, or firing and not clear: both give one sample per window pair, so that it stays the same alert.
+fn burn_active(family: &Sheet<'_>) -> Rule {
+    let verdict = family.shared(VERDICT, "");
+    let by = format!("({SLO}, {CONDITION})");
+    let expression = format!(
+        "max by {by} (\n{verdict} == 2\nor on {by} ({} unless on {by} ({verdict} == 0))\n)",
+        firing(family, BURN_RATE_ALERT)
+    );
+    record(family, ACTIVE, "Window pairs that are active, or fire and are not clear.", expression, &[])
 }
 
 /// Text of people within a template.
@@ -97,7 +127,7 @@ fn burn(sheet: &Sheet<'_>, tier: &AlertTier) -> Rule {
     let alert = &sheet.objective.alert;
     let name = tier.name();
     let frame = Frame {
-        name: "PqscopeSloBurnRate",
+        name: BURN_RATE_ALERT,
         condition: &name,
         severity: tier.severity,
         pending_for: tier.pending_for,
@@ -111,21 +141,7 @@ fn burn(sheet: &Sheet<'_>, tier: &AlertTier) -> Rule {
             span_text(tier.short)
         ),
     };
-    let verdict = sheet.own(VERDICT, &format!(",{CONDITION}={}", quoted(&name)));
-    let expression = frame.held(sheet, &format!("{verdict} == 2"), &format!("{verdict} == 0"));
-    frame.rule(sheet, expression)
-}
-
-/// Enough events to act on.
-fn gates(sheet: &Sheet<'_>, window: Duration) -> String {
-    let alert = &sheet.objective.alert;
-    format!(
-        "\nand on () {} >= {}\nand on () {} >= {}",
-        sheet.events(window, "total"),
-        alert.least_events,
-        sheet.bad(window),
-        alert.least_bad
-    )
+    frame.asking(sheet)
 }
 
 fn breach(sheet: &Sheet<'_>, hold: Duration, severity: Severity) -> Rule {
@@ -142,11 +158,46 @@ fn breach(sheet: &Sheet<'_>, hold: Duration, severity: Severity) -> Rule {
     frame.rule(sheet, expression)
 }
 
+/// What decides about a day's spend: the share, the window of the budget, and the shortest window of all pairs.
+fn day_rule(sheet: &Sheet<'_>) -> Option<(f64, Duration, Duration)> {
+    let alert = &sheet.objective.alert;
+    sheet.objective.goal.allowed()?;
+    let shortest = alert.tiers.iter().map(|tier| tier.short).min()?;
+    Some((alert.day_share?, sheet.budget?, shortest))
+}
+
 /// Spend against the budget of a whole window; while that is not full yet, its events are taken to go on as they came.
-fn day_spend(sheet: &Sheet<'_>, share: f64, allowed: f64, window: Duration) -> Option<Rule> {
-    let shortest = sheet.objective.alert.tiers.iter().map(|tier| tier.short).min()?;
+fn day_spend_active(family: &Sheet<'_>) -> Option<Rule> {
+    let (share, window, shortest) = day_rule(family)?;
+    let alert = &family.objective.alert;
+    let on = format!("on ({SLO})");
+    let (short, bad) = (family.burn(shortest), family.bad(DAY));
+    let limit = match family.objective.goal {
+        Goal::Growth { .. } => number(share * (1.0 - 1e-9)),
+        _ => format!("{} * {}", number(share * (1.0 - 1e-9)), allowed(family)),
+    };
+    let expression = format!(
+        "{bad} >= {on} ({limit} * {on} {} * {on} clamp_min({} / clamp_min(time() - {}, 1), 1))\n\
+         and {on} {short} >= {}\nand {on} {} >= {}\nand {on} {bad} >= {}\n\
+         or {on} (max by ({SLO}) ({}) unless {on} {short} < {})",
+        family.events(window, "total"),
+        window.as_secs(),
+        family.shared(BEGAN, ""),
+        nearly(1.0),
+        family.events(DAY, "total"),
+        alert.least_events,
+        alert.least_bad,
+        firing(family, DAY_SPEND_ALERT),
+        nearly(1.0)
+    );
+    let comment = "A large part of the budget went within a day and it still burns, or the alert fires and is not clear.";
+    Some(record(family, ACTIVE, comment, expression, &[(CONDITION, DAY_SPEND)]))
+}
+
+fn day_spend(sheet: &Sheet<'_>) -> Option<Rule> {
+    let (share, ..) = day_rule(sheet)?;
     let frame = Frame {
-        name: "PqscopeSloDaySpend",
+        name: DAY_SPEND_ALERT,
         condition: DAY_SPEND,
         severity: Severity::Ticket,
         pending_for: Duration::ZERO,
@@ -159,19 +210,7 @@ fn day_spend(sheet: &Sheet<'_>, share: f64, allowed: f64, window: Duration) -> O
             go_literal(&sheet.own(&remaining(), ""))
         ),
     };
-    let short = sheet.burn(shortest);
-    let limit = number(share * (1.0 - 1e-9) * allowed);
-    let seconds = window.as_secs();
-    let whole = format!(
-        "sum({}) * clamp_min({seconds} / clamp_min(time() - sum({}), 1), 1)",
-        sheet.events(window, "total"),
-        sheet.own(BEGAN, "")
-    );
-    let spent = format!("sum({}) >= {limit} * {whole}", sheet.bad(DAY));
-    let active = format!("{spent}\nand on () {short} >= {}{}", nearly(1.0), gates(sheet, DAY));
-    let clear = format!("{short} < {}", nearly(1.0));
-    let expression = frame.held(sheet, &active, &clear);
-    Some(frame.rule(sheet, expression))
+    Some(frame.asking(sheet))
 }
 
 /// A string literal of Go's templates.
@@ -198,18 +237,23 @@ fn no_data(sheet: &Sheet<'_>, after: Duration, severity: Severity) -> Rule {
 fn overflow(sheet: &Sheet<'_>) -> Rule {
     let frame = Frame {
         name: "PqscopeSloOverflow",
-        condition: "overflow",
+        condition: OVERFLOW,
         severity: Severity::Ticket,
         pending_for: OVERFLOW_FOR,
         clear_for: sheet.objective.alert.clear_for,
         comment: "A part exceeds the whole: the selectors do not fit each other, and no burn rate can be trusted.",
         summary: format!("{}: more {} events than events", title(sheet), sheet.side()),
     };
-    let of = |result: &str| sheet.own(EVENTS, &format!(",{RESULT}=\"{result}\""));
-    let expression = format!("max({} > ignoring({RESULT}) 1.000000001 * {})", of(sheet.side()), of("total"));
-    frame.rule(sheet, expression)
+    frame.asking(sheet)
+}
+
+fn overflow_active(family: &Sheet<'_>) -> Rule {
+    let of = |result: &str| family.shared(EVENTS, &format!(",{RESULT}=\"{result}\""));
+    let expression =
+        format!("max by ({SLO}) ({} > ignoring ({RESULT}) 1.000000001 * {})", of(family.side()), of("total"));
+    record(family, ACTIVE, "A part exceeds the whole.", expression, &[(CONDITION, OVERFLOW)])
 }
 
 /// Labels that every alert has of its own.
-pub(super) const TAKEN: [&str; 8] =
-    [SLO, SERVICE, CONDITION, RESULT, super::names::WINDOW, "severity", "alertname", "alertstate"];
+pub(super) const TAKEN: [&str; 9] =
+    [SLO, FAMILY, SERVICE, CONDITION, RESULT, super::names::WINDOW, "severity", "alertname", "alertstate"];

@@ -1,11 +1,10 @@
-//! Running totals, events per window, burn rates and the budget.
+//! What one objective has of its own: the target, the running totals, and windows that are not differences of them.
 
 use super::names::{
-    BEGAN, CONDITION, EVENTS, FIRST_LEVEL, GROUPS_RUNNING, LEVEL, RESULT, RUNNING, SLICE, SLO, VERDICT,
-    WINDOW, burn, remaining, target,
+    EVENTS, FAMILY, FIRST_LEVEL, GROUPS_RUNNING, LEVEL, RESULT, RUNNING, SLICE, SLO, WINDOW, target,
 };
-use super::{Rule, RuleKind, Sheet, nearly};
-use crate::objective::{AlertTier, Budgeting, Goal, Indicator, PromQuery};
+use super::{Rule, RuleKind, Sheet};
+use crate::objective::{Budgeting, Goal, Indicator, PromQuery};
 use crate::promql::name::{bucket_matcher, narrowed, quoted, renamed};
 use crate::promql::query::{self, Counts, Span, is_classic, number};
 use crate::time::span_text;
@@ -22,22 +21,14 @@ pub(super) fn rules(sheet: &Sheet<'_>) -> Vec<Rule> {
     }
     if sheet.is_growth() {
         rules.extend(levels(sheet));
-    } else if !sheet.written() && counts_events(sheet) {
+    } else if !sheet.written() && sheet.counts_events() {
         rules.extend(totals(sheet));
     }
     if let Some(slice) = sheet.slice() {
         rules.push(slices(sheet, slice));
     }
-    if !sheet.is_growth() {
-        rules.push(began(sheet));
-    }
-    rules.push(windows(sheet));
-    if let Some(allowed) = sheet.objective.goal.allowed() {
-        rules.push(burns(sheet, allowed));
-        rules.extend(sheet.budget.map(|length| budget(sheet, length)));
-        if !sheet.objective.alert.tiers.is_empty() {
-            rules.push(verdicts(sheet));
-        }
+    if !sheet.is_running() {
+        rules.push(windows(sheet));
     }
     rules
 }
@@ -52,10 +43,6 @@ pub(super) fn record(
     let mut labels = sheet.labels();
     labels.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     Rule { comment: comment.to_owned(), kind: RuleKind::Record(name.into()), expression, labels }
-}
-
-const fn counts_events(sheet: &Sheet<'_>) -> bool {
-    !matches!(sheet.indicator, Indicator::Level { .. } | Indicator::Ratio { .. })
 }
 
 /// A counter as it stood some time ago, and as it was last seen before that.
@@ -106,7 +93,7 @@ impl Counter {
     }
 }
 
-fn offset(ago: Duration) -> String {
+pub(super) fn offset(ago: Duration) -> String {
     if ago.is_zero() { String::new() } else { format!(" offset {}", span_text(ago)) }
 }
 
@@ -114,7 +101,7 @@ fn offset(ago: Duration) -> String {
 fn counters(sheet: &Sheet<'_>) -> [(&'static str, Counter); 2] {
     let (ago, step) = (sheet.options.delay, sheet.options.interval);
     let plain = |query: &PromQuery| Counter::plain(&query.0, ago, step);
-    match sheet.indicator {
+    match &*sheet.indicator {
         Indicator::AtMost { observations, bound } if is_classic(&observations.0) => {
             let bucket = narrowed(&observations.0, &bucket_matcher(*bound));
             let all = renamed(&observations.0, "_bucket", "_count");
@@ -151,7 +138,7 @@ fn totals(sheet: &Sheet<'_>) -> Vec<Rule> {
     vec![rule(total), rule(part)]
 }
 
-/// The same by groups, which the totals are the sums of: counters are read once.
+/// By groups, which the totals are the sums of: counters are read once.
 fn group_totals(sheet: &Sheet<'_>) -> Vec<Rule> {
     let groups = group_labels(sheet).join(", ");
     let slo = quoted(&sheet.objective.name);
@@ -176,14 +163,7 @@ fn group_totals(sheet: &Sheet<'_>) -> Vec<Rule> {
         Rule { comment: comment.to_owned(), kind, expression, labels }
     };
     let [part, total] = counters(sheet);
-    let none = |result: &str| format!("or label_replace(vector(0), \"{RESULT}\", \"{result}\", \"\", \"\")");
-    let sum =
-        format!("sum by ({RESULT}) ({GROUPS_RUNNING}{{{SLO}={slo}}})\n{}\n{}", none(part.0), none(total.0));
-    vec![
-        rule(total),
-        rule(part),
-        record(sheet, RUNNING, "Events of all groups since the rules began.", sum, &[]),
-    ]
+    vec![rule(total), rule(part)]
 }
 
 /// Label names of the groups of the spike detector.
@@ -212,12 +192,12 @@ fn levels(sheet: &Sheet<'_>) -> Vec<Rule> {
 /// moment and not its last.
 fn slices(sheet: &Sheet<'_>, slice: Duration) -> Rule {
     let step = sheet.options.interval;
-    let share = if counts_events(sheet) && !sheet.written() {
+    let share = if sheet.counts_events() && !sheet.written() {
         let grown = |result: &str| {
             let running = sheet.own(RUNNING, &format!(",{RESULT}=\"{result}\""));
-            let end = format!("sum({running}{})", offset(step));
+            let end = format!("max({running}{})", offset(step));
             format!(
-                "({end} - (sum(last_over_time({running}[{REACH}] offset {})) or 0 * {end}))",
+                "({end} - (max(last_over_time({running}[{REACH}] offset {})) or 0 * {end}))",
                 span_text(slice + step)
             )
         };
@@ -228,31 +208,15 @@ fn slices(sheet: &Sheet<'_>, slice: Duration) -> Rule {
             format!("clamp_min(1 - {ratio}, 0)")
         }
     } else {
-        query::slice_share(sheet.indicator, slice).unwrap_or_default()
+        query::slice_share(&sheet.indicator, slice).unwrap_or_default()
     };
     record(sheet, SLICE, "Share of good events of the slice that ends now.", share, &[])
 }
 
-fn began(sheet: &Sheet<'_>) -> Rule {
-    let last = sheet.own(BEGAN, "");
-    let first = if sheet.slice().is_some() {
-        sheet.own(SLICE, "")
-    } else if sheet.written() {
-        format!(
-            "({} > 0)",
-            Counts::of_window(sheet, sheet.lengths.first().copied().unwrap_or_default()).total
-        )
-    } else {
-        format!("({} > 0)", sheet.own(RUNNING, &format!(",{RESULT}=\"total\"")))
-    };
-    let expression = format!("max(last_over_time({last}[{REACH}]))\nor (vector(time()) and on () {first})");
-    record(sheet, BEGAN, "When the first event was counted.", expression, &[])
-}
-
 impl Counts {
     /// Of an expression that somebody wrote.
-    fn of_window(sheet: &Sheet<'_>, window: Duration) -> Self {
-        query::events(sheet.indicator, Span::last(window), &[]).unwrap_or_else(|| Self {
+    pub(super) fn of_window(sheet: &Sheet<'_>, window: Duration) -> Self {
+        query::events(&sheet.indicator, Span::last(window), &[]).unwrap_or_else(|| Self {
             side: query::Side::Good,
             part: String::new(),
             total: String::new(),
@@ -260,44 +224,25 @@ impl Counts {
     }
 }
 
+/// Events of windows, where they are not differences of running totals.
 fn windows(sheet: &Sheet<'_>) -> Rule {
+    let parts: Vec<String> = all_lengths(sheet).into_iter().map(|window| events_of(sheet, window)).collect();
+    record(
+        sheet,
+        EVENTS,
+        "Events per window, the parts apart from the whole.",
+        parts.join("\nor "),
+        &[(FAMILY, sheet.family)],
+    )
+}
+
+/// Windows that are looked at, that of the budget among them, shortest first.
+pub(super) fn all_lengths(sheet: &Sheet<'_>) -> Vec<Duration> {
     let mut lengths = sheet.lengths.clone();
     lengths.extend(sheet.budget);
     lengths.sort_unstable();
     lengths.dedup();
-    let comment = "Events per window, the parts apart from the whole.";
-    let running = !sheet.is_growth() && !sheet.written() && sheet.slice().is_none();
-    let expression = if running {
-        differences(sheet, &lengths)
-    } else {
-        let parts: Vec<String> = lengths.into_iter().map(|window| events_of(sheet, window)).collect();
-        parts.join("\nor ")
-    };
-    record(sheet, EVENTS, comment, expression, &[])
-}
-
-/// The running totals less what they were when each window began, which is nothing where that was before their time. Every
-/// selector costs more than what is done with its samples, so the present totals and their age are read once.
-fn differences(sheet: &Sheet<'_>, lengths: &[Duration]) -> String {
-    let running = sheet.own(RUNNING, "");
-    let join = |texts: Vec<String>| texts.join("\n  or ");
-    let then = |window: &Duration| {
-        let name = span_text(*window);
-        labelled(&format!("last_over_time({running}[{REACH}] offset {name})"), WINDOW, &name)
-    };
-    let age =
-        |window: &Duration| labelled(&format!("vector({})", window.as_secs()), WINDOW, &span_text(*window));
-    let zero = |window: &Duration| {
-        let row = |result| labelled(&labelled("vector(0)", WINDOW, &span_text(*window)), RESULT, result);
-        format!("{} or {}", row(sheet.side()), row("total"))
-    };
-    format!(
-        "{running}\n- on ({RESULT}) group_right ()\n(\n  ({})\n  and on ({WINDOW}) (({}) <= time() - scalar({}))\n  or on ({WINDOW}, {RESULT}) ({})\n)",
-        join(lengths.iter().map(then).collect()),
-        join(lengths.iter().map(age).collect()),
-        sheet.own(BEGAN, ""),
-        join(lengths.iter().map(zero).collect())
-    )
+    lengths
 }
 
 fn labelled(text: &str, label: &str, value: &str) -> String {
@@ -335,75 +280,4 @@ fn events_of(sheet: &Sheet<'_>, window: Duration) -> String {
         }
         _ => String::new(),
     }
-}
-
-/// Shares of bad events over the share that is allowed. No comparison lets 0/0 through, nor what exceeds the whole.
-fn burns(sheet: &Sheet<'_>, allowed: f64) -> Rule {
-    let of = |result: &str| sheet.own(EVENTS, &format!(",{RESULT}=\"{result}\""));
-    let total = of("total");
-    let share = |part: &str, bound: &str| format!("({} / ignoring ({RESULT}) {total} {bound})", of(part));
-    let bad = if sheet.is_growth() {
-        share("bad", ">= 0")
-    } else if sheet.good_is_counted() {
-        format!("clamp_min(1 - {}, 0)", share("good", "<= 1.000000001"))
-    } else {
-        share("bad", "<= 1.000000001")
-    };
-    let comment = "Burn rates; none without events, and none where a part exceeds the whole.";
-    record(sheet, burn(), comment, format!("{bad} / {}", number(allowed)), &[])
-}
-
-fn budget(sheet: &Sheet<'_>, length: Duration) -> Rule {
-    let expression = format!("max(1 - {})", sheet.burn(length));
-    record(sheet, remaining(), "The part of the error budget that is left.", expression, &[])
-}
-
-/// All window pairs at once: both windows burn, one does not, or one says nothing; then whether there were enough events in
-/// the long one.
-fn verdicts(sheet: &Sheet<'_>) -> Rule {
-    let alert = &sheet.objective.alert;
-    let row = |tier: &AlertTier, window: Duration, value: &str, side: &str| {
-        let row = labelled(&format!("vector({value})"), WINDOW, &span_text(window));
-        labelled(&labelled(&row, CONDITION, &tier.name()), "side", side)
-    };
-    let both = alert.tiers.iter().flat_map(|tier| {
-        let factor = nearly(tier.factor);
-        [row(tier, tier.long, &factor, "long"), row(tier, tier.short, &factor, "short")]
-    });
-    let both: Vec<String> = both.collect();
-    let burning = format!(
-        "((sum by ({CONDITION}) ((\n  {} >= bool on ({WINDOW}) group_right () (\n  {}\n)) + 10) >= 20) == bool 22)",
-        sheet.own(&burn(), ""),
-        both.join("\n  or ")
-    );
-    let expression = if sheet.is_growth() {
-        format!("2 * {burning}")
-    } else {
-        let long: Vec<String> = alert
-            .tiers
-            .iter()
-            .map(|tier| {
-                labelled(&labelled("vector(1)", WINDOW, &span_text(tier.long)), CONDITION, &tier.name())
-            })
-            .collect();
-        let of = |result: &str| sheet.own(EVENTS, &format!(",{RESULT}=\"{result}\""));
-        let bad = if sheet.good_is_counted() {
-            format!("({} - ignoring ({RESULT}) {} >= bool {})", of("total"), of("good"), alert.least_bad)
-        } else {
-            format!("({} >= bool {})", of("bad"), alert.least_bad)
-        };
-        format!(
-            "{burning}\n* on ({CONDITION}) (1 + sum by ({CONDITION}) (\n  ({bad} * ignoring ({RESULT}) ({} >= bool {}))\n  * on ({WINDOW}) group_right () (\n  {}\n)))",
-            of("total"),
-            alert.least_events,
-            long.join("\n  or ")
-        )
-    };
-    record(
-        sheet,
-        VERDICT,
-        "What the window pairs say: 2 active, 1 too few events, 0 clear; nothing without data.",
-        expression,
-        &[],
-    )
 }

@@ -15,26 +15,37 @@
 //! **Holding.** An alert that fires goes on until its condition is clear *with data*: the expression of each has a second
 //! part that is its own `ALERTS` series unless the condition is clear. What is pending is not held: without data it ends.
 //!
+//! **Families.** What an evaluation costs is mostly the rule and its selectors, not the samples. Objectives with the same
+//! windows and alerting share everything but their counters and their alerts: such a rule makes the series of all of them,
+//! and keeps them apart by name. What it makes bears the family, so that rules that are changed never meet what the former
+//! ones left; what is read from long ago is selected by the names of objectives, whatever family they were in.
+//!
 //! | room | what it makes |
 //! |---|---|
-//! | `counting` | running totals, events per window, burn rates, the budget |
+//! | `counting` | per objective: the target, running totals, what cannot be shared |
+//! | `shared` | for a family at once: events per window, burn rates, the budget, what window pairs say |
 //! | `alerts` | an alert per condition |
+//! | `sheet` | what they depend on |
 //! | `spike` | the detector of sudden failures |
 //! | [`yaml`] | the file |
 
 mod alerts;
 mod counting;
 mod names;
+mod shared;
+mod sheet;
 mod spike;
 pub mod yaml;
 
 use crate::diagnostic::{Diagnostic, Level};
-use crate::objective::{Goal, Indicator, Objective, PromQuery, Sli};
+use crate::objective::Objective;
 use crate::openslo::SourceFile;
-use crate::period::SloWindow;
-use crate::promql::{self, Histograms, WINDOW};
-use crate::time::span_text;
+use crate::promql::{self, Histograms};
+use sheet::Sheet;
 use std::time::Duration;
+
+/// Most objectives in one group: Prometheus evaluates the rules of a group one after the other, and groups side by side.
+const LARGEST_FAMILY: usize = 50;
 
 /// How rules are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +99,7 @@ pub enum RuleKind {
     },
 }
 
-/// The rules of one objective, evaluated one after the other.
+/// The rules of one family of objectives, evaluated one after the other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// Unique name.
@@ -104,7 +115,7 @@ pub struct Group {
 /// What became of all objectives.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Compiled {
-    /// A group per objective that could be compiled, in their order.
+    /// A group per family of objectives that could be compiled, in the order of their first ones.
     pub groups: Vec<Group>,
     /// What could not be compiled, wholly (an error) or in part (a warning), and why.
     pub findings: Vec<Diagnostic>,
@@ -120,13 +131,44 @@ impl Compiled {
 /// Compiles objectives. `sources` are the files that they came from, to name lines in findings.
 pub fn compile(objectives: &[Objective], sources: &[SourceFile<'_>], options: Options) -> Compiled {
     let mut compiled = Compiled::default();
+    let mut families: Vec<Vec<Sheet<'_>>> = Vec::new();
     for objective in objectives {
         let mut notes = Vec::new();
-        let group = compile_one(objective, options, &mut notes);
+        let sheet = Sheet::new(objective, options, &mut notes);
         compiled.findings.extend(notes.into_iter().map(|note| note.located(objective, sources)));
-        compiled.groups.extend(group);
+        let Some(sheet) = sheet else { continue };
+        let has_room = |family: &&mut Vec<Sheet<'_>>| {
+            family.len() < LARGEST_FAMILY && family.first().is_some_and(|first| first.is_like(&sheet))
+        };
+        match families.iter_mut().find(has_room) {
+            Some(family) => family.push(sheet),
+            None => families.push(vec![sheet]),
+        }
     }
+    compiled.groups = families.into_iter().filter_map(|family| group(family, options)).collect();
     compiled
+}
+
+fn group(mut family: Vec<Sheet<'_>>, options: Options) -> Option<Group> {
+    let first = family.first()?.objective.name.as_str();
+    family.iter_mut().for_each(|sheet| sheet.family = first);
+    let all = Sheet::of_all(&family)?;
+    let mut rules: Vec<Rule> = family.iter().flat_map(counting::rules).collect();
+    rules.extend(shared::rules(&all));
+    rules.extend(spike::recordings(&all));
+    rules.extend(alerts::conditions(&all));
+    rules.extend(family.iter().flat_map(alerts::rules));
+    let about = |sheet: &Sheet<'_>| {
+        let Objective { name, goal, file, .. } = sheet.objective;
+        format!("{name}: {} over {}, from {file}", goal.words(), sheet.objective.window_text())
+    };
+    let comment: Vec<String> = family.iter().map(about).collect();
+    Some(Group {
+        name: format!("pqscope-slo-{first}"),
+        comment: comment.join("\n"),
+        interval: options.interval,
+        rules,
+    })
 }
 
 /// A finding that is not located yet.
@@ -167,196 +209,6 @@ impl Note {
             message: format!("{}: {}", objective.name, self.message),
             help: self.help.to_owned(),
         }
-    }
-}
-
-fn compile_one(objective: &Objective, options: Options, notes: &mut Vec<Note>) -> Option<Group> {
-    let compiled;
-    let indicator = match &objective.sli {
-        Sli::Embedded(selectors) => {
-            compiled = promql::compile_for(selectors, options.histograms);
-            &compiled
-        }
-        Sli::Prometheus { indicator, .. } => indicator,
-    };
-    let pinned = pinned(indicator, notes);
-    let indicator = pinned.as_ref().unwrap_or(indicator);
-    let sheet = Sheet::new(objective, indicator, options, notes)?;
-    let mut rules = counting::rules(&sheet);
-    rules.extend(spike::recordings(&sheet));
-    rules.extend(alerts::rules(&sheet));
-    let comment = format!(
-        "{}: {} over {}, from {}",
-        objective.name,
-        objective.goal.words(),
-        objective.window_text(),
-        objective.file
-    );
-    Some(Group {
-        name: format!("pqscope-slo-{}", objective.name),
-        comment,
-        interval: options.interval,
-        rules,
-    })
-}
-
-/// A relative indicator with its pinned value in place of what is observed: PromQL compares a histogram with one number,
-/// not each group with its own. `None` for other indicators, and without a pinned value.
-fn pinned(indicator: &Indicator<PromQuery>, notes: &mut Vec<Note>) -> Option<Indicator<PromQuery>> {
-    let Indicator::Relative { observations, baseline } = indicator else { return None };
-    // Through the decimal digits, so that 0.28 and 0.02 are 0.3.
-    let bound = ((baseline.pinned? + baseline.margin) * 1e12).round() / 1e12;
-    let message = format!(
-        "PromQL compares a histogram with one number, not each group with its own: observations up to {bound}, the pinned \
-         baseline and its margin, are good in the rules"
-    );
-    notes.push(Note::left_out(message, "the engine compares with what it observes"));
-    Some(Indicator::AtMost { observations: observations.clone(), bound })
-}
-
-/// Everything that the rules of one objective depend on.
-struct Sheet<'a> {
-    objective: &'a Objective,
-    indicator: &'a Indicator<PromQuery>,
-    options: Options,
-    /// Windows that are looked at, shortest first.
-    lengths: Vec<Duration>,
-    /// The window of the budget, when it rolls.
-    budget: Option<Duration>,
-    /// Whether the detector of sudden failures is compiled.
-    spikes: bool,
-}
-
-impl<'a> Sheet<'a> {
-    fn new(
-        objective: &'a Objective,
-        indicator: &'a Indicator<PromQuery>,
-        options: Options,
-        notes: &mut Vec<Note>,
-    ) -> Option<Self> {
-        if matches!(indicator, Indicator::Relative { .. }) {
-            let help = "give the baseline a `pinned` value, which the rules then compare with";
-            let message = "an objective with `pqscope.baseline` cannot be compiled: PromQL compares a histogram with one \
-                           number, not each group with its own";
-            notes.push(Note::refused(message, help));
-            return None;
-        }
-        let written = indicator.queries().iter().any(|query| query.0.contains(WINDOW));
-        if written && matches!(objective.goal, Goal::Growth { .. }) {
-            let help = "write the gauge as a plain selector";
-            notes.push(Note::refused("growth cannot be taken of an expression with {{window}}", help));
-            return None;
-        }
-        if written {
-            let help = "plain selectors are counted once and cost the same for every window";
-            notes.push(Note::left_out(
-                "an expression with {{window}} is evaluated anew over every window, the longest ones too",
-                help,
-            ));
-        }
-        let budget = match &objective.window {
-            SloWindow::Rolling(length) => Some(*length),
-            SloWindow::Calendar(_) => {
-                let message = format!(
-                    "a window that follows the calendar ({}) has no form in PromQL: the budget that is left and the rule \
-                     about a day's spend are left out; burn rates and their alerts are as in the engine",
-                    objective.window
-                );
-                notes.push(Note::left_out(message, "a rolling window, such as 30d, has both"));
-                None
-            }
-        };
-        let counts =
-            matches!(indicator, Indicator::Good { .. } | Indicator::Bad { .. } | Indicator::AtMost { .. });
-        let spikes = objective.alert.spike.is_some() && counts && !written;
-        if objective.alert.spike.is_some() && written {
-            let help = "plain selectors have one";
-            notes.push(Note::left_out(
-                "the spike detector needs the series of an expression and is left out",
-                help,
-            ));
-        }
-        if let Indicator::AtMost { observations, bound } = indicator
-            && promql::query::is_classic(&observations.0)
-        {
-            let message =
-                format!("a bucket that ends exactly at {bound} has to be there, else nothing is good");
-            notes.push(Note::left_out(
-                message,
-                "use native histograms, or a bound that is one of the buckets'",
-            ));
-        }
-        Some(Self {
-            objective,
-            indicator,
-            options,
-            lengths: crate::measure::lengths(objective),
-            budget,
-            spikes,
-        })
-    }
-
-    fn written(&self) -> bool {
-        self.indicator.queries().iter().any(|query| query.0.contains(WINDOW))
-    }
-
-    /// Labels of everything that is recorded and alerted on.
-    fn labels(&self) -> Vec<(String, String)> {
-        vec![
-            (names::SLO.to_owned(), self.objective.name.clone()),
-            (names::SERVICE.to_owned(), self.objective.service.clone()),
-        ]
-    }
-
-    /// Selects a recorded series of this objective, whose name is unique; `more` are matchers, each with a comma in front.
-    fn own(&self, series: &str, more: &str) -> String {
-        format!("{series}{{{}={}{more}}}", names::SLO, promql::name::quoted(&self.objective.name))
-    }
-
-    /// Events of a window, as they are recorded.
-    fn events(&self, window: Duration, result: &str) -> String {
-        self.own(
-            names::EVENTS,
-            &format!(",{}=\"{}\",{}=\"{result}\"", names::WINDOW, span_text(window), names::RESULT),
-        )
-    }
-
-    /// Bad events of a window; may fall below zero where good exceeds total.
-    fn bad(&self, window: Duration) -> String {
-        if self.good_is_counted() {
-            let (total, good) = (self.events(window, "total"), self.events(window, "good"));
-            format!("({total} - ignoring({}) {good})", names::RESULT)
-        } else {
-            self.events(window, "bad")
-        }
-    }
-
-    /// Burn rate of a window, as it is recorded; nothing without events and when a part exceeds the whole.
-    fn burn(&self, window: Duration) -> String {
-        self.own(&names::burn(), &format!(",{}=\"{}\"", names::WINDOW, span_text(window)))
-    }
-
-    /// Whether good events are counted beside all; else bad ones are.
-    fn good_is_counted(&self) -> bool {
-        if matches!(self.objective.goal, Goal::Growth { .. }) {
-            return false;
-        }
-        self.slice().is_some() || !matches!(self.indicator, Indicator::Bad { .. })
-    }
-
-    fn slice(&self) -> Option<Duration> {
-        match self.objective.goal {
-            Goal::Share { budgeting, .. } => budgeting.slice(),
-            _ => None,
-        }
-    }
-
-    const fn side(&self) -> &'static str {
-        if matches!(self.indicator, Indicator::Bad { .. }) { "bad" } else { "good" }
-    }
-
-    fn is_growth(&self) -> bool {
-        matches!(self.objective.goal, Goal::Growth { .. })
     }
 }
 

@@ -14,6 +14,9 @@ pub(super) const RESULT: &str = "pqscope_result";
 /// The condition that an alert is about, such as `1h/5m`.
 pub(super) const CONDITION: &str = "pqscope_condition";
 
+/// The family that a series was recorded for: the name of its first objective.
+pub(super) const FAMILY: &str = "pqscope_family";
+
 /// Events since the rules began.
 pub(super) const RUNNING: &str = "pqscope_slo:events:running";
 /// The same by the groups of the spike detector.
@@ -24,6 +27,8 @@ pub(super) const BEGAN: &str = "pqscope_slo:began:timestamp_seconds";
 pub(super) const EVENTS: &str = "pqscope_slo:events:window";
 /// What a window pair says: 2 active, 1 too few events, 0 clear; nothing without data.
 pub(super) const VERDICT: &str = "pqscope_slo:condition:verdict";
+/// Conditions that are active, or held since they are not clear; nothing when all is well.
+pub(super) const ACTIVE: &str = "pqscope_slo:condition:active";
 /// Events of groups in the short and the reference window of the spike detector.
 pub(super) const GROUPS: &str = "pqscope_slo:group_events:window";
 /// What groups are compared with.

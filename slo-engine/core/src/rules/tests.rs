@@ -31,11 +31,33 @@ fn compiled(text: &str) -> Compiled {
 }
 
 #[test]
-fn the_standard_objective_needs_no_more_rules_than_others_make() {
-    let compiled = compiled(SLO);
+fn objectives_that_differ_in_counters_and_targets_share_all_but_totals_and_alerts() {
+    let all: Vec<String> = (0..60)
+        .map(|number| {
+            let name = format!("name: checkout.{number}, displayName");
+            let target = format!("target: 0.9{number}9");
+            let service = format!("service: shop-{}", number % 7);
+            SLO.replace("name: checkout, displayName", &name)
+                .replace("target: 0.999", &target)
+                .replace("service: shop", &service)
+        })
+        .collect();
+    let compiled = compiled(&all.join("---\n"));
     assert!(compiled.findings.is_empty(), "{:?}", compiled.findings);
-    assert_eq!(compiled.groups.len(), 1);
-    assert_eq!(compiled.groups[0].rules.len(), 19);
+    let own = 10;
+    let shared = 26;
+    let counts: Vec<usize> = compiled.groups.iter().map(|group| group.rules.len()).collect();
+    assert_eq!(counts, [50 * own + shared, 10 * own + shared]);
+    // A dot in a name is no wildcard.
+    let text = yaml::write(&compiled.groups, "");
+    assert!(text.contains(r"checkout\\.0|checkout\\.1|"), "{text}");
+}
+
+#[test]
+fn objectives_with_alerting_of_their_own_share_nothing() {
+    let other = SLO.replace("name: checkout,", "name: other,").replace("30d", "28d");
+    let compiled = compiled(&format!("{SLO}---\n{other}"));
+    assert_eq!(compiled.groups.len(), 2);
 }
 
 #[test]
