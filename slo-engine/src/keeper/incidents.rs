@@ -14,6 +14,7 @@ use pqscope_slo_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// Transitions that are kept.
 const MOST_TRANSITIONS: usize = 1_000;
@@ -21,6 +22,8 @@ const MOST_TRANSITIONS: usize = 1_000;
 pub(super) const MOST_DETECTIONS: usize = 1_000;
 /// Settled notifications that are kept; those that wait are never dropped.
 const MOST_SETTLED: usize = 500;
+/// A commit settles no more notifications than this: evaluations and exports wait for it.
+const MOST_SETTLEMENTS: usize = 256;
 
 /// The alert of one objective, as kept on disk. The objective goes with it, so that its incident can be closed with a
 /// proper notification after the objective is removed from the files.
@@ -234,7 +237,7 @@ impl Keeper {
             tracing::debug!("old transitions and notifications stay on disk for now: {error}");
         }
         self.evaluation_time = self.clock.now().since(now);
-        self.publish_with(views.into(), now);
+        self.publish_evaluated(views.into(), now);
     }
 
     /// Closes incidents whose objective is gone from the files.
@@ -275,23 +278,33 @@ impl Keeper {
         }
     }
 
-    /// Notes that a notification came to an end. If that cannot be written it is only known until the next start, which
-    /// then sends it once more, with the same key.
-    pub(super) fn settle(&mut self, settlement: Settlement) {
+    /// Notes that a notification came to an end, and all that wait behind it, in one commit. If that cannot be written it
+    /// is only known until the next start, which then sends them once more, with the same keys.
+    pub(super) fn settle_group(&mut self, first: Settlement, more: &mut mpsc::UnboundedReceiver<Settlement>) {
+        let mut batch = Batch::default();
+        let mut next = Some(first);
+        let mut settled = 0;
+        while let Some(settlement) = next {
+            self.settle(settlement, &mut batch);
+            settled += 1;
+            next = if settled < MOST_SETTLEMENTS { more.try_recv().ok() } else { None };
+        }
+        // What a detection adds to the counts goes with the mark that it was counted.
+        if let Err(error) = self.commit_with_counts(batch, Urgency::Essential) {
+            tracing::warn!("{settled} notifications were settled but that could not be written: {error}");
+        }
+    }
+
+    fn settle(&mut self, settlement: Settlement, batch: &mut Batch) {
         let Some(row) = self.incidents.outbox.get_mut(&settlement.number) else { return };
         row.standing = settlement.standing;
-        let mut batch = Batch::default();
         batch.put(Table::Notification, &settlement.number.to_be_bytes(), row);
         let told = match (row.event.as_str(), &row.standing) {
             ("fired", Standing::Sent { at, .. }) => Some((row.objective.clone(), *at)),
             _ => None,
         };
         if let Some((objective, at)) = told {
-            self.note_detection(&objective, at, &mut batch);
-        }
-        // What the detection adds to the counts goes with the mark that it was counted.
-        if let Err(error) = self.commit_with_counts(batch, Urgency::Essential) {
-            tracing::warn!("a notification was settled but that could not be written: {error}");
+            self.note_detection(&objective, at, batch);
         }
     }
 }

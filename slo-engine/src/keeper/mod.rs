@@ -209,7 +209,7 @@ impl Keeper {
                 biased;
                 _ = channels.stopping.wait_for(|stopping| *stopping) => break,
                 Some(settlement) = channels.settlements.recv() => {
-                    self.settle(settlement);
+                    self.settle_group(settlement, &mut channels.settlements);
                     self.publish();
                 }
                 Some(order) = channels.orders.recv() => self.obey(order),
@@ -236,7 +236,7 @@ impl Keeper {
             self.take_group(submission, &mut channels.submissions);
         }
         while let Ok(settlement) = channels.settlements.try_recv() {
-            self.settle(settlement);
+            self.settle_group(settlement, &mut channels.settlements);
         }
         self.finish_checkpoint();
         if let Some(exporting) = self.exporting.take() {
