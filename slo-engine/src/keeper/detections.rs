@@ -2,9 +2,10 @@
 
 use super::Keeper;
 use super::incidents::{Incidents, MOST_DETECTIONS};
-use crate::store::{Batch, Table};
+use crate::notify::{OutboxRow, Standing};
+use crate::store::{Batch, Table, Urgency};
 use pqscope_slo_core::alert::{Transition, TransitionKind};
-use pqscope_slo_core::detection::{self, Detection};
+use pqscope_slo_core::detection::{self, Detection, Entered};
 use pqscope_slo_core::evaluation::{Evaluation, Verdict, chart};
 use pqscope_slo_core::ledger::Ledger;
 use pqscope_slo_core::objective::Objective;
@@ -35,10 +36,37 @@ pub(super) fn began(
 }
 
 impl Keeper {
-    /// Notes that somebody was told of an incident, the first time. Goes into the batch that settles the notification.
-    pub(super) fn note_detection(&mut self, objective: &str, at: Timestamp, batch: &mut Batch) {
-        if let Some(detection) = self.incidents.told(objective, at, batch) {
+    /// Notes that somebody was told of an incident, the first time, or that nobody will be. Goes into the batch that settles
+    /// the notification.
+    pub(super) fn note_detection(&mut self, row: &OutboxRow, batch: &mut Batch) {
+        if !row.says_that_it_is_bad() {
+            return;
+        }
+        let noted = match &row.standing {
+            Standing::Sent { at, .. } => self.incidents.told(&row.objective, row.incident, *at, batch),
+            Standing::Dead { at, .. } if !self.incidents.may_be_told(&row.objective, row.incident) => {
+                self.incidents.given_up(&row.objective, row.incident, *at, batch)
+            }
+            _ => None,
+        };
+        if let Some(detection) = noted {
             self.count_detection(detection, batch);
+        }
+    }
+
+    /// Counts incidents that were over before anybody was told.
+    pub(super) fn note_missed(&mut self, ended: Vec<Detection>) {
+        if ended.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let mut batch = Batch::default();
+        for detection in ended {
+            tracing::warn!(slo = %detection.objective, "an incident was over before anybody was told of it");
+            self.count_detection(missed(detection, now), &mut batch);
+        }
+        if let Err(error) = self.commit_with_counts(batch, Urgency::Essential) {
+            tracing::warn!("incidents that nobody was told of could not be written: {error}");
         }
     }
 
@@ -62,14 +90,34 @@ fn longest_window(evaluation: &Evaluation) -> Duration {
 }
 
 impl Incidents {
-    /// Marks the open incident of an objective as told; `None` when it was already, or is none.
-    fn told(&mut self, objective: &str, at: Timestamp, batch: &mut Batch) -> Option<Detection> {
+    /// Marks the open incident of an objective as told; `None` when it was already, or is another.
+    fn told(
+        &mut self,
+        objective: &str,
+        incident: Option<Timestamp>,
+        at: Timestamp,
+        batch: &mut Batch,
+    ) -> Option<Detection> {
         let record = self.records.get_mut(objective)?;
-        let detection = record.detection.as_mut().filter(|detection| detection.told.is_none())?;
+        let detection = record.untold(incident)?.as_mut()?;
         detection.told = Some(at);
         let told = detection.clone();
         batch.put(Table::Incident, objective.as_bytes(), record);
         Some(told)
+    }
+
+    /// As [`Self::told`], for an incident whose notices were all refused. It is told of no more.
+    fn given_up(
+        &mut self,
+        objective: &str,
+        incident: Option<Timestamp>,
+        at: Timestamp,
+        batch: &mut Batch,
+    ) -> Option<Detection> {
+        let record = self.records.get_mut(objective)?;
+        let detection = record.untold(incident)?.take()?;
+        batch.put(Table::Incident, objective.as_bytes(), record);
+        Some(missed(detection, at))
     }
 
     fn keep_detection(&mut self, detection: Detection, batch: &mut Batch) {
@@ -81,6 +129,12 @@ impl Incidents {
             }
         }
     }
+}
+
+/// Of an incident that nobody was told of: it is up to people to find it first.
+fn missed(detection: Detection, at: Timestamp) -> Detection {
+    let (author, description) = ("pqscope-slo".to_owned(), "no notification was delivered".to_owned());
+    Detection { entered: Some(Entered { author, description, at }), ..detection }
 }
 
 /// Time first, so that the table reads as a history.

@@ -4,7 +4,7 @@
 use super::{Keeper, ObjectiveView, detections, view};
 use crate::notify::{OutboxRow, Settlement, Standing};
 use crate::store::{Batch, Store, StoreError, Table, Urgency};
-use pqscope_slo_core::alert::{self, AlertState, Transition};
+use pqscope_slo_core::alert::{self, AlertState, Phase, Transition, TransitionKind};
 use pqscope_slo_core::detection::Detection;
 use pqscope_slo_core::evaluation::{ObjectiveState, evaluate, judge};
 use pqscope_slo_core::measure::Aside;
@@ -38,6 +38,14 @@ pub(super) struct IncidentRecord {
 }
 
 impl IncidentRecord {
+    /// The detection of the open incident while nobody was told of it; only if that opened then, where it is known.
+    pub(super) fn untold(&mut self, incident: Option<Timestamp>) -> Option<&mut Option<Detection>> {
+        let Phase::Firing(open) = self.state.phase else { return None };
+        let is_meant = incident.is_none_or(|started| started == open.started);
+        let untold = self.detection.as_ref().is_some_and(|detection| detection.told.is_none());
+        (is_meant && untold).then_some(&mut self.detection)
+    }
+
     /// Whether nothing but the time of the last evaluation would differ, which is not worth a write. After a restart it
     /// is older than it was then: spans begin anew, as after any time in which nobody evaluated.
     fn says_the_same(&self, objective: &Subject, state: &AlertState) -> bool {
@@ -67,6 +75,8 @@ struct Draft {
     looks: Vec<(Arc<Subject>, Arc<AlertState>)>,
     transitions: Vec<Transition>,
     rows: Vec<OutboxRow>,
+    /// Of incidents that are over without anybody having been told.
+    missed: Vec<Detection>,
 }
 
 impl Incidents {
@@ -114,6 +124,16 @@ impl Incidents {
         self.transitions.iter().rev()
     }
 
+    /// Whether notices that an incident has begun, or got worse, are on their way or were delivered.
+    pub(super) fn may_be_told(&self, objective: &str, incident: Option<Timestamp>) -> bool {
+        self.outbox.values().any(|row| {
+            row.objective == objective
+                && row.incident == incident
+                && row.says_that_it_is_bad()
+                && !matches!(row.standing, Standing::Dead { .. })
+        })
+    }
+
     fn state(&self, objective: &str) -> Arc<AlertState> {
         self.records.get(objective).map(|record| Arc::clone(&record.state)).unwrap_or_default()
     }
@@ -135,7 +155,12 @@ impl Incidents {
             return;
         }
         let last = transitions.last().cloned().or_else(|| old.and_then(|record| record.last.clone()));
-        let detection = began.or_else(|| old.and_then(|record| record.detection.clone()));
+        let mut detection = began.or_else(|| old.and_then(|record| record.detection.clone()));
+        let is_over = transitions.iter().any(|transition| transition.kind == TransitionKind::Resolved);
+        // A notice that still waits comes too late: it says of an incident that is over that it has begun.
+        if is_over && let Some(ended) = detection.take_if(|detection| detection.told.is_none()) {
+            draft.missed.extend((!receivers.is_empty()).then_some(ended));
+        }
         let record = IncidentRecord { objective: objective.as_ref().clone(), state, last, detection };
         draft.batch.put(Table::Incident, objective.name.as_bytes(), &record);
         draft.records.push((objective.name.clone(), record));
@@ -268,9 +293,11 @@ impl Keeper {
         }
         match self.store.commit(batch, Urgency::Essential) {
             Ok(()) => {
+                let missed = std::mem::take(&mut draft.missed);
                 for row in self.incidents.adopt(draft) {
                     let _ = self.rows.send(row);
                 }
+                self.note_missed(missed);
             }
             Err(error) => {
                 tracing::error!("alerts could not be written and wait for the next evaluation: {error}")
@@ -299,13 +326,8 @@ impl Keeper {
         let Some(row) = self.incidents.outbox.get_mut(&settlement.number) else { return };
         row.standing = settlement.standing;
         batch.put(Table::Notification, &settlement.number.to_be_bytes(), row);
-        let told = match (row.event.as_str(), &row.standing) {
-            ("fired", Standing::Sent { at, .. }) => Some((row.objective.clone(), *at)),
-            _ => None,
-        };
-        if let Some((objective, at)) = told {
-            self.note_detection(&objective, at, batch);
-        }
+        let row = row.clone();
+        self.note_detection(&row, batch);
     }
 }
 
@@ -319,6 +341,7 @@ fn outbox_row(
         number,
         receiver: receiver.to_owned(),
         objective: transition.objective.clone(),
+        incident: transition.incident.map(|incident| incident.started),
         idempotency_key: notification.idempotency_key.clone(),
         // Plain data with text keys: writing it into memory cannot fail.
         body: serde_json::to_string(notification).unwrap_or_default(),
