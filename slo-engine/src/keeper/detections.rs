@@ -36,21 +36,20 @@ pub(super) fn began(
 }
 
 impl Keeper {
-    /// Notes that somebody was told of an incident, the first time, or that nobody will be. Goes into the batch that settles
-    /// the notification.
-    pub(super) fn note_detection(&mut self, row: &OutboxRow, batch: &mut Batch) {
+    /// Notes that somebody was told of an incident, the first time, or that nobody will be. Written with the notification.
+    pub(super) fn note_detection(&mut self, row: &OutboxRow) {
         if !row.says_that_it_is_bad() {
             return;
         }
         let noted = match &row.standing {
-            Standing::Sent { at, .. } => self.incidents.told(&row.objective, row.incident, *at, batch),
+            Standing::Sent { at, .. } => self.incidents.told(&row.objective, row.incident, *at),
             Standing::Dead { at, .. } if !self.incidents.may_be_told(&row.objective, row.incident) => {
-                self.incidents.given_up(&row.objective, row.incident, *at, batch)
+                self.incidents.given_up(&row.objective, row.incident, *at)
             }
             _ => None,
         };
         if let Some(detection) = noted {
-            self.count_detection(detection, batch);
+            self.count_detection(detection);
         }
     }
 
@@ -60,24 +59,23 @@ impl Keeper {
             return;
         }
         let now = self.clock.now();
-        let mut batch = Batch::default();
         for detection in ended {
             tracing::warn!(slo = %detection.objective, "an incident was over before anybody was told of it");
-            self.count_detection(missed(detection, now), &mut batch);
+            self.count_detection(missed(detection, now));
         }
-        if let Err(error) = self.commit_with_counts(batch, Urgency::Essential) {
-            tracing::warn!("incidents that nobody was told of could not be written: {error}");
+        if let Err(error) = self.commit_with_counts(Batch::default(), Urgency::Essential) {
+            tracing::warn!("incidents that nobody was told of wait to be written: {error}");
         }
     }
 
     /// Counts and keeps a detection.
-    pub(super) fn count_detection(&mut self, detection: Detection, batch: &mut Batch) {
+    pub(super) fn count_detection(&mut self, detection: Detection) {
         let now = self.clock.now();
         let (series, at, observation) = detection.contribution();
         if let Err(why) = self.recorder.contribute(&series, at, observation, now) {
             tracing::warn!("the time to detect was not counted: {why}");
         }
-        self.incidents.keep_detection(detection, batch);
+        self.incidents.keep_detection(detection);
     }
 }
 
@@ -91,42 +89,41 @@ fn longest_window(evaluation: &Evaluation) -> Duration {
 
 impl Incidents {
     /// Marks the open incident of an objective as told; `None` when it was already, or is another.
-    fn told(
-        &mut self,
-        objective: &str,
-        incident: Option<Timestamp>,
-        at: Timestamp,
-        batch: &mut Batch,
-    ) -> Option<Detection> {
+    fn told(&mut self, objective: &str, incident: Option<Timestamp>, at: Timestamp) -> Option<Detection> {
         let record = self.records.get_mut(objective)?;
         let detection = record.untold(incident)?.as_mut()?;
         detection.told = Some(at);
         let told = detection.clone();
-        batch.put(Table::Incident, objective.as_bytes(), record);
+        self.unsaved.records.insert(objective.to_owned());
         Some(told)
     }
 
     /// As [`Self::told`], for an incident whose notices were all refused. It is told of no more.
-    fn given_up(
-        &mut self,
-        objective: &str,
-        incident: Option<Timestamp>,
-        at: Timestamp,
-        batch: &mut Batch,
-    ) -> Option<Detection> {
+    fn given_up(&mut self, objective: &str, incident: Option<Timestamp>, at: Timestamp) -> Option<Detection> {
         let record = self.records.get_mut(objective)?;
         let detection = record.untold(incident)?.take()?;
-        batch.put(Table::Incident, objective.as_bytes(), record);
+        self.unsaved.records.insert(objective.to_owned());
         Some(missed(detection, at))
     }
 
-    fn keep_detection(&mut self, detection: Detection, batch: &mut Batch) {
-        batch.put(Table::Detection, &key(&detection), &detection);
+    fn keep_detection(&mut self, detection: Detection) {
+        self.unsaved.detections.insert(key(&detection));
         self.detections.push_back(detection);
         while self.detections.len() > MOST_DETECTIONS {
             if let Some(oldest) = self.detections.pop_front() {
-                batch.delete(Table::Detection, &key(&oldest));
+                self.unsaved.detections.insert(key(&oldest));
             }
+        }
+    }
+
+    /// Adds detections that are not on disk, and the deletion of those that are no longer kept.
+    pub(super) fn add_detections(&self, batch: &mut Batch) {
+        for key in &self.unsaved.detections {
+            batch.delete(Table::Detection, key);
+        }
+        let changed = self.detections.iter().map(|detection| (key(detection), detection));
+        for (key, detection) in changed.filter(|(key, _)| self.unsaved.detections.contains(key)) {
+            batch.put(Table::Detection, &key, detection);
         }
     }
 }

@@ -12,7 +12,7 @@ use pqscope_slo_core::notification::Notification;
 use pqscope_slo_core::objective::{Sli, Subject};
 use pqscope_slo_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -56,6 +56,14 @@ impl IncidentRecord {
     }
 }
 
+/// What changed in memory and is not on disk: written, as it is then, with the next commit of counts.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved {
+    pub(super) records: BTreeSet<String>,
+    pub(super) rows: BTreeSet<u64>,
+    pub(super) detections: BTreeSet<Vec<u8>>,
+}
+
 /// All alerts, what happened to them, and the outbox.
 #[derive(Debug, Default)]
 pub(super) struct Incidents {
@@ -64,6 +72,7 @@ pub(super) struct Incidents {
     transitions: VecDeque<Transition>,
     outbox: BTreeMap<u64, OutboxRow>,
     next_number: u64,
+    pub(super) unsaved: Unsaved,
 }
 
 /// Changes to the above that are not on disk yet.
@@ -101,7 +110,33 @@ impl Incidents {
             transitions: transitions.records.into_iter().map(|(_, transition)| transition).collect(),
             next_number: outbox.last_key_value().map_or(1, |(number, _)| number + 1),
             outbox,
+            unsaved: Unsaved::default(),
         })
+    }
+
+    /// Whether something waits to be written.
+    pub(super) fn is_unsaved(&self) -> bool {
+        let Unsaved { records, rows, detections } = &self.unsaved;
+        !(records.is_empty() && rows.is_empty() && detections.is_empty())
+    }
+
+    /// Adds what waits to be written, as it is now. What was dropped meanwhile is not written again.
+    pub(super) fn add_unsaved(&self, batch: &mut Batch) {
+        for (name, record) in self.unsaved.records.iter().filter_map(|name| self.records.get_key_value(name))
+        {
+            batch.put(Table::Incident, name.as_bytes(), record);
+        }
+        for (number, row) in self.unsaved.rows.iter().filter_map(|number| self.outbox.get_key_value(number)) {
+            batch.put(Table::Notification, &number.to_be_bytes(), row);
+        }
+        if !self.unsaved.detections.is_empty() {
+            self.add_detections(batch);
+        }
+    }
+
+    /// All that waited is on disk.
+    pub(super) fn note_saved(&mut self) {
+        self.unsaved = Unsaved::default();
     }
 
     /// Notifications to send, oldest first.
@@ -305,29 +340,28 @@ impl Keeper {
         }
     }
 
-    /// Notes that a notification came to an end, and all that wait behind it, in one commit. If that cannot be written it
-    /// is only known until the next start, which then sends them once more, with the same keys.
+    /// Notes that a notification came to an end, and all that wait behind it, in one commit. What cannot be written is
+    /// written with the next one; a start before that sends it once more, with the same key.
     pub(super) fn settle_group(&mut self, first: Settlement, more: &mut mpsc::UnboundedReceiver<Settlement>) {
-        let mut batch = Batch::default();
         let mut next = Some(first);
         let mut settled = 0;
         while let Some(settlement) = next {
-            self.settle(settlement, &mut batch);
+            self.settle(settlement);
             settled += 1;
             next = if settled < MOST_SETTLEMENTS { more.try_recv().ok() } else { None };
         }
         // What a detection adds to the counts goes with the mark that it was counted.
-        if let Err(error) = self.commit_with_counts(batch, Urgency::Essential) {
-            tracing::warn!("{settled} notifications were settled but that could not be written: {error}");
+        if let Err(error) = self.commit_with_counts(Batch::default(), Urgency::Essential) {
+            tracing::warn!("{settled} notifications were settled and that waits to be written: {error}");
         }
     }
 
-    fn settle(&mut self, settlement: Settlement, batch: &mut Batch) {
+    fn settle(&mut self, settlement: Settlement) {
         let Some(row) = self.incidents.outbox.get_mut(&settlement.number) else { return };
         row.standing = settlement.standing;
-        batch.put(Table::Notification, &settlement.number.to_be_bytes(), row);
         let row = row.clone();
-        self.note_detection(&row, batch);
+        self.incidents.unsaved.rows.insert(settlement.number);
+        self.note_detection(&row);
     }
 }
 

@@ -254,7 +254,11 @@ impl Keeper {
         }
         self.tick_events(now);
         self.check_coverage(now);
-        if self.recorder.unsaved() + self.events.unsaved() > 0
+        if self.incidents.is_unsaved() {
+            if let Err(error) = self.commit_with_counts(Batch::default(), Urgency::Essential) {
+                tracing::warn!("notifications that were settled wait to be saved: {error}");
+            }
+        } else if self.recorder.unsaved() + self.events.unsaved() > 0
             && let Err(error) = self.save_counts()
         {
             tracing::warn!("counts wait to be saved: {error}");
