@@ -300,8 +300,11 @@ impl Keeper {
         self.publish_evaluated(views.into(), now);
     }
 
-    /// Closes incidents whose objective is gone from the files.
+    /// Closes incidents whose objective is gone from the files, until that is on disk.
     pub(super) fn withdraw_removed(&mut self, now: Timestamp) {
+        if self.all_withdrawn {
+            return;
+        }
         let mut draft = Draft::default();
         for (name, record) in &self.incidents.records {
             if self.objectives.iter().any(|objective| objective.name == *name) {
@@ -315,6 +318,7 @@ impl Keeper {
                 self.incidents.draft(&mut draft, receivers, &objective, state, vec![transition], None);
             }
         }
+        self.all_withdrawn = draft.transitions.is_empty();
         self.write_draft(draft);
     }
 

@@ -101,6 +101,8 @@ pub(crate) struct Keeper {
     objectives: Vec<Arc<Objective>>,
     /// What notifications need to know of each.
     subjects: Vec<Arc<Subject>>,
+    /// Whether no incident of a removed objective is open.
+    all_withdrawn: bool,
     selections: Selections,
     books: BTreeMap<String, SliceBook>,
     exclusions: Vec<Exclusion>,
@@ -167,6 +169,7 @@ impl Keeper {
             incidents,
             subjects: objectives.iter().map(|objective| Arc::new(objective.subject())).collect(),
             objectives,
+            all_withdrawn: false,
             selections: Selections::default(),
             books,
             exclusions: exclusions.into_iter().map(|(_, exclusion)| exclusion).collect(),
@@ -265,6 +268,7 @@ impl Keeper {
         }
         self.advance_checkpoint();
         self.export(now);
+        self.withdraw_removed(now);
         self.evaluations += 1;
         self.observe(now);
     }
