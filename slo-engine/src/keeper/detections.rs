@@ -4,7 +4,7 @@ use super::Keeper;
 use super::incidents::{Incidents, MOST_DETECTIONS};
 use crate::notify::{OutboxRow, Standing};
 use crate::store::{Batch, Table, Urgency};
-use pqscope_slo_core::alert::{Transition, TransitionKind};
+use pqscope_slo_core::alert::{AlertState, Transition, TransitionKind};
 use pqscope_slo_core::detection::{self, Detection, Entered};
 use pqscope_slo_core::evaluation::{Evaluation, Verdict, chart};
 use pqscope_slo_core::ledger::Ledger;
@@ -13,18 +13,22 @@ use pqscope_slo_core::selection::Selections;
 use pqscope_slo_core::time::Timestamp;
 use std::time::Duration;
 
-/// When the excursion began that has just fired; `None` when none has.
+/// When the excursion began that has just fired; `None` when none has, and when nothing says: a back end, a level or a
+/// gap in the data has no bad events to look back at, and what fired at the first look may have lasted for long.
 pub(super) fn began(
     objective: &Objective,
     ledger: &Ledger,
     selections: &mut Selections,
     transitions: &[Transition],
+    state: &AlertState,
 ) -> Option<Detection> {
     let fired = transitions.iter().find(|transition| transition.kind == TransitionKind::Fired)?;
     let began = detection::look_back(longest_window(&fired.evidence), fired.at, |length, step| {
         chart(objective, ledger, selections, length, step, fired.at)
     });
-    let began = began.unwrap_or(fired.at).min(fired.at);
+    let pending_since =
+        state.tiers.values().filter(|tier| tier.firing).filter_map(|tier| tier.active_since).min();
+    let began = began.or(pending_since.filter(|since| *since < fired.at))?.min(fired.at);
     Some(Detection {
         objective: objective.name.clone(),
         service: objective.service.clone(),

@@ -190,7 +190,9 @@ impl Incidents {
             return;
         }
         let last = transitions.last().cloned().or_else(|| old.and_then(|record| record.last.clone()));
-        let mut detection = began.or_else(|| old.and_then(|record| record.detection.clone()));
+        let has_begun = transitions.iter().any(|transition| transition.kind == TransitionKind::Fired);
+        let kept = old.filter(|_| !has_begun).and_then(|record| record.detection.clone());
+        let mut detection = began.or(kept);
         let is_over = transitions.iter().any(|transition| transition.kind == TransitionKind::Resolved);
         // A notice that still waits comes too late: it says of an incident that is over that it has begun.
         if is_over && let Some(ended) = detection.take_if(|detection| detection.told.is_none()) {
@@ -273,7 +275,7 @@ impl Keeper {
             }
             let state = Arc::new(state);
             let ledger = self.recorder.ledger();
-            let began = detections::began(objective, ledger, &mut self.selections, &transitions);
+            let began = detections::began(objective, ledger, &mut self.selections, &transitions, &state);
             let receivers = &self.duties.receivers;
             self.incidents.draft(&mut draft, receivers, subject, Arc::clone(&state), transitions, began);
             let drawn = views.len() < view::MOST_CHARTS || evaluation.state == ObjectiveState::Burning;
