@@ -126,6 +126,11 @@ impl Keeper {
         }
     }
 
+    /// Has a checkpoint begun as soon as it may.
+    pub(super) const fn checkpoint_is_due(&mut self) {
+        self.journal_bytes = JOURNAL_BYTES;
+    }
+
     /// Writes the rest of a whole checkpoint: before the end.
     pub(super) fn finish_checkpoint(&mut self) {
         self.recorder.begin_checkpoint();

@@ -120,6 +120,11 @@ impl Incidents {
         }
     }
 
+    /// Has all detections written again.
+    pub(super) fn touch_detections(&mut self) {
+        self.unsaved.detections.extend(self.detections.iter().map(key));
+    }
+
     /// Adds detections that are not on disk, and the deletion of those that are no longer kept.
     pub(super) fn add_detections(&self, batch: &mut Batch) {
         for key in &self.unsaved.detections {

@@ -134,6 +134,13 @@ impl Incidents {
         }
     }
 
+    /// Has everything written again.
+    pub(super) fn touch_all(&mut self) {
+        self.unsaved.records.extend(self.records.keys().cloned());
+        self.unsaved.rows.extend(self.outbox.keys());
+        self.touch_detections();
+    }
+
     /// All that waited is on disk.
     pub(super) fn note_saved(&mut self) {
         self.unsaved = Unsaved::default();

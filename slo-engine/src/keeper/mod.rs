@@ -257,6 +257,7 @@ impl Keeper {
         }
         self.tick_events(now);
         self.check_coverage(now);
+        self.make_good(now);
         if self.incidents.is_unsaved() {
             if let Err(error) = self.commit_with_counts(Batch::default(), Urgency::Essential) {
                 tracing::warn!("notifications that were settled wait to be saved: {error}");
@@ -287,16 +288,21 @@ fn load_notices(store: &mut Store, findings: &[Finding], now: Timestamp) -> Resu
         }
     }
     for (number, finding) in findings.iter().enumerate() {
-        tracing::error!("{finding}");
-        let rolled_back = matches!(finding, Finding::RolledBack { .. } | Finding::MovedAside { .. });
-        let notice = Notice { at: now, text: finding.to_string(), rolled_back };
-        let mut key = NOTICE.to_vec();
-        key.extend_from_slice(&now.nanoseconds().saturating_add(number as u64).to_be_bytes());
-        batch.put(Table::Engine, &key, &notice);
-        notices.push(notice);
+        notices.push(write_notice(finding, number as u64, now, &mut batch));
     }
     if !batch.is_empty() {
         store.commit(batch, Urgency::Essential)?;
     }
     Ok(notices)
+}
+
+/// Notes a finding; `number` tells it from others of the same moment.
+fn write_notice(finding: &Finding, number: u64, now: Timestamp, batch: &mut Batch) -> Notice {
+    tracing::error!("{finding}");
+    let rolled_back = matches!(finding, Finding::RolledBack { .. } | Finding::MovedAside { .. });
+    let notice = Notice { at: now, text: finding.to_string(), rolled_back };
+    let mut key = NOTICE.to_vec();
+    key.extend_from_slice(&now.nanoseconds().saturating_add(number).to_be_bytes());
+    batch.put(Table::Engine, &key, &notice);
+    notice
 }
