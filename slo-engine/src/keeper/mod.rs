@@ -11,6 +11,7 @@ mod events;
 mod incidents;
 mod kept;
 mod orders;
+mod pace;
 mod slices;
 mod upkeep;
 mod view;
@@ -30,6 +31,7 @@ use crate::store::{Batch, Finding, Recovered, Store, StoreError, Table, Urgency}
 use coverage::Coverage;
 use events::Events;
 use incidents::Incidents;
+use pace::Pace;
 use pqscope_slo_core::exclusion::Exclusion;
 use pqscope_slo_core::ledger::Limits;
 use pqscope_slo_core::objective::{Objective, Subject};
@@ -113,6 +115,8 @@ pub(crate) struct Keeper {
     started: Timestamp,
     evaluations: u64,
     evaluation_time: Duration,
+    /// Whether the clock may be believed that so much time has passed.
+    pace: Pace,
     expired_at: Timestamp,
     checkpoint_at: Timestamp,
     exported_at: Timestamp,
@@ -160,6 +164,7 @@ impl Keeper {
         let exclusions = store.load::<Exclusion>(Table::Exclusion)?.records;
         let (view, watcher) = watch::channel(Arc::new(View::empty(now)));
         let coverage = Coverage::new(&duties.services);
+        let running = clock.running();
         let mut keeper = Self {
             store,
             clock,
@@ -180,6 +185,7 @@ impl Keeper {
             started: now,
             evaluations: 0,
             evaluation_time: Duration::ZERO,
+            pace: Pace::new(now, running),
             expired_at: now,
             checkpoint_at: now,
             exported_at: now,
@@ -250,12 +256,15 @@ impl Keeper {
     /// One round: age, save, evaluate, write, tell.
     fn evaluate(&mut self) {
         let now = self.clock.now();
-        if now.since(self.expired_at) >= EXPIRY_INTERVAL || now < self.expired_at {
+        let is_trusted = self.pace.is_trusted(now, self.clock.running());
+        if is_trusted && (now.since(self.expired_at) >= EXPIRY_INTERVAL || now < self.expired_at) {
             self.recorder.expire(now);
             self.shed(now);
             self.expired_at = now;
         }
-        self.tick_events(now);
+        if is_trusted {
+            self.tick_events(now);
+        }
         self.check_coverage(now);
         self.make_good(now);
         if self.incidents.is_unsaved() {
