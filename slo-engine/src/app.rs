@@ -18,7 +18,7 @@ use pqscope_slo_core::time::Timestamp;
 use std::future::Future;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -161,12 +161,17 @@ fn interest(catalog: &Catalog) -> Interest {
 
 /// The wall clock. Buckets and records carry its time; waiting is done by the runtime's monotonic one.
 pub(crate) fn system_clock() -> Clock {
-    Clock::new(|| {
+    let wall = || {
         #[expect(clippy::disallowed_methods, reason = "this room hands the time to all others")]
         let now = SystemTime::now();
         let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Timestamp::EPOCH.after(since_epoch)
-    })
+    };
+    #[expect(clippy::disallowed_methods, reason = "this room hands the time to all others")]
+    let begun = Instant::now();
+    #[expect(clippy::disallowed_methods, reason = "this room hands the time to all others")]
+    let elapsed = move || begun.elapsed();
+    Clock::new(wall, elapsed)
 }
 
 async fn bind(address: SocketAddr, option: &'static str) -> Result<TcpListener, StartError> {

@@ -319,6 +319,28 @@ fn places_are_kept_and_never_given_away_again() {
     assert_eq!(again.ledger().len(), 1);
 }
 
+/// A disk that lost everything has all of it again after one checkpoint, whatever was saved before.
+#[test]
+fn what_a_disk_lost_is_written_again() {
+    let mut recorder = Recorder::new(at(0), Limits::default());
+    let series = Series::new("events", [("n", "1")]);
+    recorder.contribute(&series, at(10), Measured::Count(7), at(10)).unwrap();
+    let mut disk = Disk::default();
+    disk.save(&mut recorder);
+    recorder.begin_checkpoint();
+    while let Some(piece) = recorder.next_piece(1_000) {
+        disk.write(&piece);
+    }
+    disk = Disk::default();
+    recorder.touch_all();
+    recorder.begin_checkpoint();
+    while let Some(piece) = recorder.next_piece(1_000) {
+        disk.write(&piece);
+    }
+    assert_eq!(answers(&disk.start(), at(20)), answers(&recorder, at(20)));
+    assert_eq!(disk.start().ledger().len(), 1);
+}
+
 #[test]
 fn what_is_shed_is_answered_from_coarser_buckets() {
     let mut recorder = Recorder::new(at(0), Limits::default());

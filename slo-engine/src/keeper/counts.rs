@@ -89,8 +89,11 @@ impl Keeper {
         chunks.iter().for_each(|chunk| batch.journal(chunk.clone()));
         // In the same commit: an event whose count is on disk without its identity would count again.
         let events = self.events.add_changes(&mut batch);
+        // And a detection that was counted without the mark that it was would count again.
+        self.incidents.add_unsaved(&mut batch);
         match self.store.commit(batch, urgency) {
             Ok(()) => {
+                self.incidents.note_saved();
                 self.journal_bytes += chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
                 Ok(())
             }
@@ -121,6 +124,11 @@ impl Keeper {
         if let Err(error) = self.write_piece() {
             tracing::warn!("a checkpoint could not be written and is begun again later: {error}");
         }
+    }
+
+    /// Has a checkpoint begun as soon as it may.
+    pub(super) const fn checkpoint_is_due(&mut self) {
+        self.journal_bytes = JOURNAL_BYTES;
     }
 
     /// Writes the rest of a whole checkpoint: before the end.

@@ -4,7 +4,7 @@
 use super::{Keeper, ObjectiveView, detections, view};
 use crate::notify::{OutboxRow, Settlement, Standing};
 use crate::store::{Batch, Store, StoreError, Table, Urgency};
-use pqscope_slo_core::alert::{self, AlertState, Transition};
+use pqscope_slo_core::alert::{self, AlertState, Phase, Transition, TransitionKind};
 use pqscope_slo_core::detection::Detection;
 use pqscope_slo_core::evaluation::{ObjectiveState, evaluate, judge};
 use pqscope_slo_core::measure::Aside;
@@ -12,8 +12,9 @@ use pqscope_slo_core::notification::Notification;
 use pqscope_slo_core::objective::{Sli, Subject};
 use pqscope_slo_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// Transitions that are kept.
 const MOST_TRANSITIONS: usize = 1_000;
@@ -21,6 +22,8 @@ const MOST_TRANSITIONS: usize = 1_000;
 pub(super) const MOST_DETECTIONS: usize = 1_000;
 /// Settled notifications that are kept; those that wait are never dropped.
 const MOST_SETTLED: usize = 500;
+/// A commit settles no more notifications than this: evaluations and exports wait for it.
+const MOST_SETTLEMENTS: usize = 256;
 
 /// The alert of one objective, as kept on disk. The objective goes with it, so that its incident can be closed with a
 /// proper notification after the objective is removed from the files.
@@ -35,6 +38,14 @@ pub(super) struct IncidentRecord {
 }
 
 impl IncidentRecord {
+    /// The detection of the open incident while nobody was told of it; only if that opened then, where it is known.
+    pub(super) fn untold(&mut self, incident: Option<Timestamp>) -> Option<&mut Option<Detection>> {
+        let Phase::Firing(open) = self.state.phase else { return None };
+        let is_meant = incident.is_none_or(|started| started == open.started);
+        let untold = self.detection.as_ref().is_some_and(|detection| detection.told.is_none());
+        (is_meant && untold).then_some(&mut self.detection)
+    }
+
     /// Whether nothing but the time of the last evaluation would differ, which is not worth a write. After a restart it
     /// is older than it was then: spans begin anew, as after any time in which nobody evaluated.
     fn says_the_same(&self, objective: &Subject, state: &AlertState) -> bool {
@@ -45,6 +56,14 @@ impl IncidentRecord {
     }
 }
 
+/// What changed in memory and is not on disk: written, as it is then, with the next commit of counts.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved {
+    pub(super) records: BTreeSet<String>,
+    pub(super) rows: BTreeSet<u64>,
+    pub(super) detections: BTreeSet<Vec<u8>>,
+}
+
 /// All alerts, what happened to them, and the outbox.
 #[derive(Debug, Default)]
 pub(super) struct Incidents {
@@ -53,6 +72,7 @@ pub(super) struct Incidents {
     transitions: VecDeque<Transition>,
     outbox: BTreeMap<u64, OutboxRow>,
     next_number: u64,
+    pub(super) unsaved: Unsaved,
 }
 
 /// Changes to the above that are not on disk yet.
@@ -64,6 +84,8 @@ struct Draft {
     looks: Vec<(Arc<Subject>, Arc<AlertState>)>,
     transitions: Vec<Transition>,
     rows: Vec<OutboxRow>,
+    /// Of incidents that are over without anybody having been told.
+    missed: Vec<Detection>,
 }
 
 impl Incidents {
@@ -88,7 +110,40 @@ impl Incidents {
             transitions: transitions.records.into_iter().map(|(_, transition)| transition).collect(),
             next_number: outbox.last_key_value().map_or(1, |(number, _)| number + 1),
             outbox,
+            unsaved: Unsaved::default(),
         })
+    }
+
+    /// Whether something waits to be written.
+    pub(super) fn is_unsaved(&self) -> bool {
+        let Unsaved { records, rows, detections } = &self.unsaved;
+        !(records.is_empty() && rows.is_empty() && detections.is_empty())
+    }
+
+    /// Adds what waits to be written, as it is now. What was dropped meanwhile is not written again.
+    pub(super) fn add_unsaved(&self, batch: &mut Batch) {
+        for (name, record) in self.unsaved.records.iter().filter_map(|name| self.records.get_key_value(name))
+        {
+            batch.put(Table::Incident, name.as_bytes(), record);
+        }
+        for (number, row) in self.unsaved.rows.iter().filter_map(|number| self.outbox.get_key_value(number)) {
+            batch.put(Table::Notification, &number.to_be_bytes(), row);
+        }
+        if !self.unsaved.detections.is_empty() {
+            self.add_detections(batch);
+        }
+    }
+
+    /// Has everything written again.
+    pub(super) fn touch_all(&mut self) {
+        self.unsaved.records.extend(self.records.keys().cloned());
+        self.unsaved.rows.extend(self.outbox.keys());
+        self.touch_detections();
+    }
+
+    /// All that waited is on disk.
+    pub(super) fn note_saved(&mut self) {
+        self.unsaved = Unsaved::default();
     }
 
     /// Notifications to send, oldest first.
@@ -109,6 +164,16 @@ impl Incidents {
     /// What happened, newest first.
     pub(super) fn transitions(&self) -> impl Iterator<Item = &Transition> {
         self.transitions.iter().rev()
+    }
+
+    /// Whether notices that an incident has begun, or got worse, are on their way or were delivered.
+    pub(super) fn may_be_told(&self, objective: &str, incident: Option<Timestamp>) -> bool {
+        self.outbox.values().any(|row| {
+            row.objective == objective
+                && row.incident == incident
+                && row.says_that_it_is_bad()
+                && !matches!(row.standing, Standing::Dead { .. })
+        })
     }
 
     fn state(&self, objective: &str) -> Arc<AlertState> {
@@ -132,7 +197,14 @@ impl Incidents {
             return;
         }
         let last = transitions.last().cloned().or_else(|| old.and_then(|record| record.last.clone()));
-        let detection = began.or_else(|| old.and_then(|record| record.detection.clone()));
+        let has_begun = transitions.iter().any(|transition| transition.kind == TransitionKind::Fired);
+        let kept = old.filter(|_| !has_begun).and_then(|record| record.detection.clone());
+        let mut detection = began.or(kept);
+        let is_over = transitions.iter().any(|transition| transition.kind == TransitionKind::Resolved);
+        // A notice that still waits comes too late: it says of an incident that is over that it has begun.
+        if is_over && let Some(ended) = detection.take_if(|detection| detection.told.is_none()) {
+            draft.missed.extend((!receivers.is_empty()).then_some(ended));
+        }
         let record = IncidentRecord { objective: objective.as_ref().clone(), state, last, detection };
         draft.batch.put(Table::Incident, objective.name.as_bytes(), &record);
         draft.records.push((objective.name.clone(), record));
@@ -210,7 +282,7 @@ impl Keeper {
             }
             let state = Arc::new(state);
             let ledger = self.recorder.ledger();
-            let began = detections::began(objective, ledger, &mut self.selections, &transitions);
+            let began = detections::began(objective, ledger, &mut self.selections, &transitions, &state);
             let receivers = &self.duties.receivers;
             self.incidents.draft(&mut draft, receivers, subject, Arc::clone(&state), transitions, began);
             let drawn = views.len() < view::MOST_CHARTS || evaluation.state == ObjectiveState::Burning;
@@ -234,11 +306,14 @@ impl Keeper {
             tracing::debug!("old transitions and notifications stay on disk for now: {error}");
         }
         self.evaluation_time = self.clock.now().since(now);
-        self.publish_with(views.into(), now);
+        self.publish_evaluated(views.into(), now);
     }
 
-    /// Closes incidents whose objective is gone from the files.
+    /// Closes incidents whose objective is gone from the files, until that is on disk.
     pub(super) fn withdraw_removed(&mut self, now: Timestamp) {
+        if self.all_withdrawn {
+            return;
+        }
         let mut draft = Draft::default();
         for (name, record) in &self.incidents.records {
             if self.objectives.iter().any(|objective| objective.name == *name) {
@@ -252,6 +327,7 @@ impl Keeper {
                 self.incidents.draft(&mut draft, receivers, &objective, state, vec![transition], None);
             }
         }
+        self.all_withdrawn = draft.transitions.is_empty();
         self.write_draft(draft);
     }
 
@@ -265,9 +341,11 @@ impl Keeper {
         }
         match self.store.commit(batch, Urgency::Essential) {
             Ok(()) => {
+                let missed = std::mem::take(&mut draft.missed);
                 for row in self.incidents.adopt(draft) {
                     let _ = self.rows.send(row);
                 }
+                self.note_missed(missed);
             }
             Err(error) => {
                 tracing::error!("alerts could not be written and wait for the next evaluation: {error}")
@@ -275,24 +353,28 @@ impl Keeper {
         }
     }
 
-    /// Notes that a notification came to an end. If that cannot be written it is only known until the next start, which
-    /// then sends it once more, with the same key.
-    pub(super) fn settle(&mut self, settlement: Settlement) {
+    /// Notes that a notification came to an end, and all that wait behind it, in one commit. What cannot be written is
+    /// written with the next one; a start before that sends it once more, with the same key.
+    pub(super) fn settle_group(&mut self, first: Settlement, more: &mut mpsc::UnboundedReceiver<Settlement>) {
+        let mut next = Some(first);
+        let mut settled = 0;
+        while let Some(settlement) = next {
+            self.settle(settlement);
+            settled += 1;
+            next = if settled < MOST_SETTLEMENTS { more.try_recv().ok() } else { None };
+        }
+        // What a detection adds to the counts goes with the mark that it was counted.
+        if let Err(error) = self.commit_with_counts(Batch::default(), Urgency::Essential) {
+            tracing::warn!("{settled} notifications were settled and that waits to be written: {error}");
+        }
+    }
+
+    fn settle(&mut self, settlement: Settlement) {
         let Some(row) = self.incidents.outbox.get_mut(&settlement.number) else { return };
         row.standing = settlement.standing;
-        let mut batch = Batch::default();
-        batch.put(Table::Notification, &settlement.number.to_be_bytes(), row);
-        let told = match (row.event.as_str(), &row.standing) {
-            ("fired", Standing::Sent { at, .. }) => Some((row.objective.clone(), *at)),
-            _ => None,
-        };
-        if let Some((objective, at)) = told {
-            self.note_detection(&objective, at, &mut batch);
-        }
-        // What the detection adds to the counts goes with the mark that it was counted.
-        if let Err(error) = self.commit_with_counts(batch, Urgency::Essential) {
-            tracing::warn!("a notification was settled but that could not be written: {error}");
-        }
+        let row = row.clone();
+        self.incidents.unsaved.rows.insert(settlement.number);
+        self.note_detection(&row);
     }
 }
 
@@ -306,6 +388,7 @@ fn outbox_row(
         number,
         receiver: receiver.to_owned(),
         objective: transition.objective.clone(),
+        incident: transition.incident.map(|incident| incident.started),
         idempotency_key: notification.idempotency_key.clone(),
         // Plain data with text keys: writing it into memory cannot fail.
         body: serde_json::to_string(notification).unwrap_or_default(),

@@ -11,6 +11,7 @@ mod events;
 mod incidents;
 mod kept;
 mod orders;
+mod pace;
 mod slices;
 mod upkeep;
 mod view;
@@ -30,6 +31,7 @@ use crate::store::{Batch, Finding, Recovered, Store, StoreError, Table, Urgency}
 use coverage::Coverage;
 use events::Events;
 use incidents::Incidents;
+use pace::Pace;
 use pqscope_slo_core::exclusion::Exclusion;
 use pqscope_slo_core::ledger::Limits;
 use pqscope_slo_core::objective::{Objective, Subject};
@@ -101,6 +103,8 @@ pub(crate) struct Keeper {
     objectives: Vec<Arc<Objective>>,
     /// What notifications need to know of each.
     subjects: Vec<Arc<Subject>>,
+    /// Whether no incident of a removed objective is open.
+    all_withdrawn: bool,
     selections: Selections,
     books: BTreeMap<String, SliceBook>,
     exclusions: Vec<Exclusion>,
@@ -111,6 +115,8 @@ pub(crate) struct Keeper {
     started: Timestamp,
     evaluations: u64,
     evaluation_time: Duration,
+    /// Whether the clock may be believed that so much time has passed.
+    pace: Pace,
     expired_at: Timestamp,
     checkpoint_at: Timestamp,
     exported_at: Timestamp,
@@ -158,6 +164,7 @@ impl Keeper {
         let exclusions = store.load::<Exclusion>(Table::Exclusion)?.records;
         let (view, watcher) = watch::channel(Arc::new(View::empty(now)));
         let coverage = Coverage::new(&duties.services);
+        let running = clock.running();
         let mut keeper = Self {
             store,
             clock,
@@ -167,6 +174,7 @@ impl Keeper {
             incidents,
             subjects: objectives.iter().map(|objective| Arc::new(objective.subject())).collect(),
             objectives,
+            all_withdrawn: false,
             selections: Selections::default(),
             books,
             exclusions: exclusions.into_iter().map(|(_, exclusion)| exclusion).collect(),
@@ -177,6 +185,7 @@ impl Keeper {
             started: now,
             evaluations: 0,
             evaluation_time: Duration::ZERO,
+            pace: Pace::new(now, running),
             expired_at: now,
             checkpoint_at: now,
             exported_at: now,
@@ -209,7 +218,7 @@ impl Keeper {
                 biased;
                 _ = channels.stopping.wait_for(|stopping| *stopping) => break,
                 Some(settlement) = channels.settlements.recv() => {
-                    self.settle(settlement);
+                    self.settle_group(settlement, &mut channels.settlements);
                     self.publish();
                 }
                 Some(order) = channels.orders.recv() => self.obey(order),
@@ -236,7 +245,7 @@ impl Keeper {
             self.take_group(submission, &mut channels.submissions);
         }
         while let Ok(settlement) = channels.settlements.try_recv() {
-            self.settle(settlement);
+            self.settle_group(settlement, &mut channels.settlements);
         }
         self.finish_checkpoint();
         if let Some(exporting) = self.exporting.take() {
@@ -247,20 +256,29 @@ impl Keeper {
     /// One round: age, save, evaluate, write, tell.
     fn evaluate(&mut self) {
         let now = self.clock.now();
-        if now.since(self.expired_at) >= EXPIRY_INTERVAL || now < self.expired_at {
+        let is_trusted = self.pace.is_trusted(now, self.clock.running());
+        if is_trusted && (now.since(self.expired_at) >= EXPIRY_INTERVAL || now < self.expired_at) {
             self.recorder.expire(now);
             self.shed(now);
             self.expired_at = now;
         }
-        self.tick_events(now);
+        if is_trusted {
+            self.tick_events(now);
+        }
         self.check_coverage(now);
-        if self.recorder.unsaved() + self.events.unsaved() > 0
+        self.make_good(now);
+        if self.incidents.is_unsaved() {
+            if let Err(error) = self.commit_with_counts(Batch::default(), Urgency::Essential) {
+                tracing::warn!("notifications that were settled wait to be saved: {error}");
+            }
+        } else if self.recorder.unsaved() + self.events.unsaved() > 0
             && let Err(error) = self.save_counts()
         {
             tracing::warn!("counts wait to be saved: {error}");
         }
         self.advance_checkpoint();
         self.export(now);
+        self.withdraw_removed(now);
         self.evaluations += 1;
         self.observe(now);
     }
@@ -279,16 +297,21 @@ fn load_notices(store: &mut Store, findings: &[Finding], now: Timestamp) -> Resu
         }
     }
     for (number, finding) in findings.iter().enumerate() {
-        tracing::error!("{finding}");
-        let rolled_back = matches!(finding, Finding::RolledBack { .. } | Finding::MovedAside { .. });
-        let notice = Notice { at: now, text: finding.to_string(), rolled_back };
-        let mut key = NOTICE.to_vec();
-        key.extend_from_slice(&now.nanoseconds().saturating_add(number as u64).to_be_bytes());
-        batch.put(Table::Engine, &key, &notice);
-        notices.push(notice);
+        notices.push(write_notice(finding, number as u64, now, &mut batch));
     }
     if !batch.is_empty() {
         store.commit(batch, Urgency::Essential)?;
     }
     Ok(notices)
+}
+
+/// Notes a finding; `number` tells it from others of the same moment.
+fn write_notice(finding: &Finding, number: u64, now: Timestamp, batch: &mut Batch) -> Notice {
+    tracing::error!("{finding}");
+    let rolled_back = matches!(finding, Finding::RolledBack { .. } | Finding::MovedAside { .. });
+    let notice = Notice { at: now, text: finding.to_string(), rolled_back };
+    let mut key = NOTICE.to_vec();
+    key.extend_from_slice(&now.nanoseconds().saturating_add(number).to_be_bytes());
+    batch.put(Table::Engine, &key, &notice);
+    notice
 }

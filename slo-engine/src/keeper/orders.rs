@@ -102,9 +102,8 @@ impl Keeper {
     }
 
     fn enter_missed(&mut self, detection: Detection) -> Result<Detection, OrderFault> {
-        let mut batch = Batch::default();
-        self.count_detection(detection.clone(), &mut batch);
-        self.commit_with_counts(batch, Urgency::Essential)?;
+        self.count_detection(detection.clone());
+        self.commit_with_counts(Batch::default(), Urgency::Essential)?;
         Ok(detection)
     }
 }

@@ -1,6 +1,7 @@
 //! What the state needs now and then: an export of all of it, and less history where the disk cannot hold it.
 
-use super::Keeper;
+use super::{Keeper, write_notice};
+use crate::store::{Batch, Table, Urgency};
 use pqscope_slo_core::time::Timestamp;
 
 /// Beyond it there is hardly anything left to drop.
@@ -33,6 +34,23 @@ impl Keeper {
         match writing {
             Ok(writing) => self.exporting = Some(writing),
             Err(error) => tracing::error!("the state could not be exported: {error}"),
+        }
+    }
+
+    /// Tells people when the database fell back while running, and has what memory knows better written again: counts,
+    /// incidents, notifications and exclusions.
+    pub(super) fn make_good(&mut self, now: Timestamp) {
+        let Some(finding) = self.store.take_finding() else { return };
+        let mut batch = Batch::default();
+        self.notices.push(write_notice(&finding, 0, now, &mut batch));
+        for exclusion in &self.exclusions {
+            batch.put(Table::Exclusion, &exclusion.id.to_be_bytes(), exclusion);
+        }
+        self.incidents.touch_all();
+        self.recorder.touch_all();
+        self.checkpoint_is_due();
+        if let Err(error) = self.commit_with_counts(batch, Urgency::Essential) {
+            tracing::error!("the state fell back and is not whole again: {error}");
         }
     }
 

@@ -188,17 +188,19 @@ impl View {
 }
 
 impl Keeper {
-    /// Shows what changed besides the objectives.
+    /// Shows what changed besides the objectives and the counts.
     pub(super) fn publish(&mut self) {
-        let (at, objectives) = {
-            let last = self.view.borrow();
-            (last.at, Arc::clone(&last.objectives))
-        };
-        self.publish_with(objectives, at);
+        let last = Arc::clone(&self.view.borrow());
+        self.publish_with(Arc::clone(&last.objectives), Arc::clone(&last.kept), last.at);
     }
 
-    /// Shows everything.
-    pub(super) fn publish_with(&mut self, objectives: Arc<[ObjectiveView]>, at: Timestamp) {
+    /// Shows the outcome of an evaluation.
+    pub(super) fn publish_evaluated(&mut self, objectives: Arc<[ObjectiveView]>, at: Timestamp) {
+        let kept = kept::kept(self.recorder.ledger(), start_hour(self.started), at).into();
+        self.publish_with(objectives, kept, at);
+    }
+
+    fn publish_with(&self, objectives: Arc<[ObjectiveView]>, kept: Arc<[Kept]>, at: Timestamp) {
         let mut outbox = BTreeMap::new();
         for row in self.incidents.rows() {
             *outbox.entry((row.receiver.clone(), row.standing.word())).or_insert(0) += 1;
@@ -222,7 +224,7 @@ impl Keeper {
             store: self.store.figures(),
             detections: self.incidents.detections().cloned().collect(),
             exclusions: self.exclusions.iter().rev().cloned().collect(),
-            kept: kept::kept(self.recorder.ledger(), start_hour(self.started), at).into(),
+            kept,
             notices: self.notices.clone(),
         }));
     }

@@ -32,6 +32,9 @@ pub(crate) struct OutboxRow {
     pub(crate) body: String,
     /// One line for people.
     pub(crate) summary: String,
+    /// When the incident opened that it is about; `None` in rows of older versions.
+    #[serde(default)]
+    pub(crate) incident: Option<Timestamp>,
     /// What happened: `fired`, `resolved` and so on.
     pub(crate) event: String,
     /// How urgent it is.
@@ -40,6 +43,13 @@ pub(crate) struct OutboxRow {
     pub(crate) created: Timestamp,
     /// Where it stands.
     pub(crate) standing: Standing,
+}
+
+impl OutboxRow {
+    /// Whether people learn from it that something is wrong.
+    pub(crate) fn says_that_it_is_bad(&self) -> bool {
+        matches!(self.event.as_str(), "fired" | "raised")
+    }
 }
 
 /// Where a notification stands.

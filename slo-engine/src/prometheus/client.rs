@@ -10,6 +10,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Largest answer that is read: tens of thousands of groups.
 const LARGEST_ANSWER: usize = 8 << 20;
@@ -25,9 +27,12 @@ pub(crate) enum Fault {
     /// The data source cannot be used as it is written.
     #[error("{0}")]
     Setup(String),
-    /// It is down, slow or not to be reached.
+    /// It is down or not to be reached.
     #[error("no answer: {0}")]
     Unreachable(String),
+    /// It took longer than it may.
+    #[error("no answer: {0}")]
+    TimedOut(String),
     /// It answered with an error.
     #[error("it answered {0}")]
     Refused(String),
@@ -51,10 +56,19 @@ pub(crate) struct Asker {
     client: Client,
     address: String,
     headers: HeaderMap,
+    round: Arc<Round>,
+}
+
+/// What a round of questions has shown so far.
+#[derive(Debug, Default)]
+struct Round {
+    answers: AtomicU64,
+    /// Why no more is asked in this round.
+    hangs: OnceLock<Fault>,
 }
 
 impl Asker {
-    /// Reads the authorities of the data source; blocks on the disk. The token is added by [`Self::with_token`].
+    /// Reads the authorities of the data source; blocks on the disk. The token is added by [`Self::for_a_round`].
     pub(crate) fn new(source: &DataSource) -> Result<Self, Fault> {
         let mut builder = Client::builder()
             .user_agent(concat!("pqscope-slo/", env!("CARGO_PKG_VERSION")))
@@ -77,11 +91,12 @@ impl Asker {
             headers.insert(name, value);
         }
         let address = format!("{}/api/v1/query", source.url.trim_end_matches('/'));
-        Ok(Self { client, address, headers })
+        Ok(Self { client, address, headers, round: Arc::default() })
     }
 
-    /// The same with the token as it is now, so that one that was rotated is noticed; blocks on the disk.
-    pub(crate) fn with_token(mut self, source: &DataSource) -> Result<Self, Fault> {
+    /// The same with the token as it is now, so that one that was rotated is noticed; blocks on the disk. Its copies give
+    /// up together once the source hangs.
+    pub(crate) fn for_a_round(mut self, source: &DataSource) -> Result<Self, Fault> {
         if let Some(path) = &source.bearer_token_file {
             let token =
                 std::fs::read_to_string(path).map_err(|error| Fault::File(format!("{path}: {error}")))?;
@@ -90,11 +105,32 @@ impl Asker {
             value.set_sensitive(true);
             self.headers.insert(AUTHORIZATION, value);
         }
+        self.round = Arc::default();
         Ok(self)
     }
 
-    /// The samples of a query at a moment.
+    /// The samples of a query at a moment. Nothing more is asked once a question was in vain for as long as the source may
+    /// take and no other was answered meanwhile: one slow query is no reason, a source that hangs is.
     pub(crate) async fn ask(&self, query: &str, at: Timestamp) -> Result<Vec<Sample>, Fault> {
+        if let Some(fault) = self.round.hangs.get() {
+            return Err(fault.clone());
+        }
+        let answers = self.round.answers.load(Ordering::Relaxed);
+        let outcome = self.post(query, at).await;
+        match &outcome {
+            Err(fault @ Fault::TimedOut(_)) => {
+                if self.round.answers.load(Ordering::Relaxed) == answers {
+                    let _ = self.round.hangs.set(fault.clone());
+                }
+            }
+            _ => {
+                self.round.answers.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        outcome
+    }
+
+    async fn post(&self, query: &str, at: Timestamp) -> Result<Vec<Sample>, Fault> {
         let milliseconds = at.nanoseconds() / 1_000_000;
         let time = format!("{}.{:03}", milliseconds / 1_000, milliseconds % 1_000);
         let request = self
@@ -127,13 +163,14 @@ impl Asker {
 /// The error with its causes, without the address: that may hold a secret.
 fn unreachable(error: reqwest::Error) -> Fault {
     let error = error.without_url();
+    let timed_out = error.is_timeout();
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
         let _ = write!(text, ": {next}");
         cause = next.source();
     }
-    Fault::Unreachable(text)
+    if timed_out { Fault::TimedOut(text) } else { Fault::Unreachable(text) }
 }
 
 fn short(words: &str) -> String {

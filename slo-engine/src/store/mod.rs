@@ -149,6 +149,8 @@ pub(crate) struct Store {
     position: Position,
     failures: u64,
     healthy: bool,
+    /// What was found when the database was opened again.
+    found: Option<Finding>,
 }
 
 impl Store {
@@ -202,6 +204,7 @@ impl Store {
             position,
             failures: 0,
             healthy: true,
+            found: None,
         };
         findings.extend(store.migrate()?);
         store.ballast.lay();
@@ -248,6 +251,11 @@ impl Store {
         Ok(loaded)
     }
 
+    /// What was found since the last time when the database was opened again after a fault.
+    pub(crate) const fn take_finding(&mut self) -> Option<Finding> {
+        self.found.take()
+    }
+
     /// Whether the disk is nearly full.
     pub(crate) fn is_short_of_room(&self) -> bool {
         self.ballast.is_low()
@@ -292,6 +300,10 @@ impl Store {
         let database = Database::open(&self.folder.join(DATABASE_FOLDER))?;
         // The commit that failed may have reached the disk after all.
         let found = position_of(&database)?;
+        if is_rolled_back(self.position, found) {
+            let acknowledged = self.position.sequence;
+            self.found = Some(Finding::RolledBack { acknowledged, found: found.sequence });
+        }
         if found.sequence >= self.position.sequence {
             self.position = found;
         }

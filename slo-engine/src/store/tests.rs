@@ -50,6 +50,31 @@ fn tables_do_not_see_each_other() {
     assert_eq!(store.load::<u64>(Table::Notification).unwrap(), Loaded { records: vec![], unreadable: 1 });
 }
 
+/// A fault makes the database be opened again, and it comes back as it was before the last commit.
+#[test]
+fn a_database_that_falls_back_while_running_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(folder.path()).unwrap();
+    store.commit(batch("a", 1), Urgency::Repeatable).unwrap();
+    let old = store.figures().commits;
+    store.database = None;
+    let copy = tempfile::tempdir().unwrap();
+    copy_files(&folder.path().join(DATABASE_FOLDER), copy.path());
+    store.commit(batch("b", 2), Urgency::Repeatable).unwrap();
+    assert_eq!(store.take_finding(), None, "nothing is lost yet");
+    let acknowledged = store.figures().commits;
+    store.database = None;
+    std::fs::remove_dir_all(folder.path().join(DATABASE_FOLDER)).unwrap();
+    copy_files(copy.path(), &folder.path().join(DATABASE_FOLDER));
+
+    store.commit(batch("c", 3), Urgency::Repeatable).unwrap();
+    assert_eq!(store.take_finding(), Some(Finding::RolledBack { acknowledged, found: old }));
+    assert_eq!(store.take_finding(), None);
+    drop(store);
+    let (store, findings) = Store::open(folder.path()).unwrap();
+    assert_eq!((findings, store.figures().commits), (vec![], acknowledged + 1));
+}
+
 #[test]
 fn the_folder_has_one_holder() {
     let folder = tempfile::tempdir().unwrap();

@@ -96,6 +96,14 @@ async fn a_notification_that_no_repeat_helps_is_shown_as_dead() {
         .find(|line| line.starts_with("pqscope_notifications_total") && line.contains("\"dead\""));
     assert!(line.unwrap().ends_with(" 1"), "{metrics}");
     assert!(engine.get("/").await.1.contains("not deliverable"));
+    let answer = engine.json("/api/v1/detections").await;
+    let (summary, detection) = (&answer["summary"], &answer["detections"][0]);
+    assert_eq!(
+        (&summary["incidents"], &summary["missed"]),
+        (&1.into(), &1.into()),
+        "nobody was told: {answer}"
+    );
+    assert_eq!((&detection["slo"], &detection["missed"]), (&"a".into(), &true.into()), "{answer}");
 }
 
 #[tokio::test]

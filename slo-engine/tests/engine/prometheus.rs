@@ -160,3 +160,41 @@ async fn a_back_end_that_is_not_there_leaves_no_data() {
         .await;
     assert_eq!(slo["state"], "no_data");
 }
+
+/// Twenty objectives of a source that accepts and never answers, and one of a source that does answer.
+#[tokio::test]
+async fn a_source_that_hangs_blinds_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let hung = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let backend = Backend::start(Mood::Counts(500.0, 1_000.0)).await;
+    let healthy = std::fs::read_to_string(write_objective(folder.path(), &backend)).unwrap();
+    let silent = Backend { url: format!("http://{}", hung.local_addr().unwrap()), ..backend.clone() };
+    let silent = std::fs::read_to_string(write_objective(folder.path(), &silent)).unwrap();
+    let silent = silent.replace("mimir", "hung");
+    let (source, objective) = silent.split_once("---").unwrap();
+    let copies: String = (0..20)
+        .map(|number| format!("---{}\n", objective.replace("remote", &format!("hung-{number}"))))
+        .collect();
+    let file = folder.path().join("slo.yaml");
+    std::fs::write(&file, format!("{healthy}\n---\n{source}{copies}")).unwrap();
+    let arguments = arguments(&file);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let engine = Engine::start(&folder.path().join("state"), &arguments);
+    engine
+        .wait_for("the page", async |engine| {
+            let slo = engine.slo("remote").await;
+            Some(slo).filter(|slo| slo["state"] == "burning")
+        })
+        .await;
+    for number in [0, 19] {
+        engine
+            .wait_for("the fault", async |engine| {
+                let slo = engine.slo(&format!("hung-{number}")).await;
+                Some(slo).filter(|slo| slo["fault"].as_str().is_some_and(|fault| fault.contains("timed out")))
+            })
+            .await;
+    }
+    let slo = engine.slo("remote").await;
+    assert_eq!((&slo["state"], &slo["fault"]), (&"burning".into(), &serde_json::Value::Null), "{slo}");
+    assert!(engine.stop().success());
+}

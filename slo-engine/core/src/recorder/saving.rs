@@ -58,6 +58,32 @@ impl Recorder {
         });
     }
 
+    /// Marks all that memory holds as changed, for a disk that lost some of what it had: the next checkpoint writes all of
+    /// it. One that is under way is given up.
+    pub fn touch_all(&mut self) {
+        self.return_piece(Piece::default());
+        let slots: Vec<Slot> = self.ledger.slots().collect();
+        for slot in slots {
+            if let Some(account) = self.ledger.account_mut(slot) {
+                account.is_new = true;
+                account.touch_all();
+            }
+            self.ledger.mark_dirty(slot);
+        }
+        for number in self.stream_numbers.values().copied() {
+            let stream = self.streams.at_mut(number);
+            if stream.is_some_and(|stream| !std::mem::replace(&mut stream.dirty, true)) {
+                self.dirty_streams.push(number);
+            }
+        }
+        for number in self.source_numbers.values().copied() {
+            let source = self.sources.at_mut(number);
+            if source.is_some_and(|source| !std::mem::replace(&mut source.dirty, true)) {
+                self.dirty_sources.push(number);
+            }
+        }
+    }
+
     /// The next part of the checkpoint, of about `bytes`; `None` when none is under way. The part that
     /// [covers](Piece::covers) some of the journal is the last. Every part stands for itself: a crash between two leaves
     /// nothing half done.
