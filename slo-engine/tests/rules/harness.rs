@@ -6,7 +6,7 @@ use pqscope_slo_core::evaluation::evaluate;
 use pqscope_slo_core::intake::Measured;
 use pqscope_slo_core::ledger::{Ledger, Limits};
 use pqscope_slo_core::measure::{Aside, resolution, slice_share};
-use pqscope_slo_core::objective::Objective;
+use pqscope_slo_core::objective::{Objective, Sli};
 use pqscope_slo_core::openslo::{Catalog, SourceFile};
 use pqscope_slo_core::promql::Histograms;
 use pqscope_slo_core::rules::{Options, compile, yaml};
@@ -120,7 +120,9 @@ fn note(report: &mut Report, name: &str, time: u64, standing: Standing) {
 }
 
 /// What promtool says of the compiled rules, evaluated at every step. The alert of a spike has a series per group: it
-/// stands as the worst of them.
+/// stands as the worst of them. The objective is compiled as one of a family, whose rules it shares: with a twin of another
+/// name and service, of which the same must be said, and with one that nothing is ever counted for, of which nothing must
+/// be said.
 pub(crate) fn by_rules(objective: &Objective, traffic: &Traffic, promtool: &Path) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let options = Options {
@@ -128,8 +130,11 @@ pub(crate) fn by_rules(objective: &Objective, traffic: &Traffic, promtool: &Path
         delay: Duration::ZERO,
         histograms: Histograms::Native,
     };
-    let compiled = compile(std::slice::from_ref(objective), &[], options);
+    let family =
+        [objective.clone(), sibling(objective, TWIN, None), sibling(objective, SILENT, Some("nothing"))];
+    let compiled = compile(&family, &[], options);
     assert!(!compiled.has_errors(), "{:?}", compiled.findings);
+    assert_eq!(compiled.groups.len(), 1, "they share their rules");
     std::fs::write(folder.path().join("rules.yaml"), yaml::write(&compiled.groups, "")).unwrap();
     let test = folder.path().join("test.yaml");
     std::fs::write(&test, test_file(traffic)).unwrap();
@@ -137,7 +142,29 @@ pub(crate) fn by_rules(objective: &Objective, traffic: &Traffic, promtool: &Path
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("Unit Testing"), "{said}");
-    read(&said, traffic)
+    let mut reports = read(&said, traffic);
+    let mut report = |name: &str| reports.remove(name).unwrap_or_default();
+    let (ours, twin, mut silent) = (report(&objective.name), report(TWIN), report(SILENT));
+    assert_eq!(ours, twin, "a twin has the same alerts");
+    silent.remove("no-data");
+    assert!(silent.is_empty(), "{silent:?}");
+    ours
+}
+
+/// A dot, which a regular expression would take for anything.
+const TWIN: &str = "twin.of-it";
+const SILENT: &str = "silent";
+
+fn sibling(objective: &Objective, name: &str, metric: Option<&str>) -> Objective {
+    let mut sibling = objective.clone();
+    name.clone_into(&mut sibling.name);
+    "elsewhere".clone_into(&mut sibling.service);
+    if let (Sli::Embedded(indicator), Some(metric)) = (&mut sibling.sli, metric) {
+        for selector in indicator.queries_mut() {
+            metric.clone_into(&mut selector.metric);
+        }
+    }
+    sibling
 }
 
 /// Every step expects no alert at all; what is there is told as a failure.
@@ -165,16 +192,16 @@ fn test_file(traffic: &Traffic) -> String {
     for number in 0..traffic.steps() as u64 {
         let _ = writeln!(
             text,
-            "      - {{expr: 'count by (pqscope_condition, alertstate) (ALERTS)', eval_time: {}s}}",
+            "      - {{expr: 'count by (pqscope_slo_name, pqscope_condition, alertstate) (ALERTS)', eval_time: {}s}}",
             number * step
         );
     }
     text
 }
 
-/// Reads what promtool got: `expr: "...", time: 1h2m,` and, two lines on, `got: "{...} 1E+00, ..."`.
-fn read(said: &str, traffic: &Traffic) -> Report {
-    let mut standings: BTreeMap<u64, BTreeMap<String, Standing>> = BTreeMap::new();
+/// Reads what promtool got: `expr: "...", time: 1h2m,` and, two lines on, `got: "{...} 1E+00, ..."`. A report per objective.
+fn read(said: &str, traffic: &Traffic) -> BTreeMap<String, Report> {
+    let mut standings: BTreeMap<(String, String), BTreeMap<u64, Standing>> = BTreeMap::new();
     let mut time = None;
     for line in said.lines() {
         let line = line.trim();
@@ -191,26 +218,25 @@ fn read(said: &str, traffic: &Traffic) -> Report {
                 let from = sample.find(&format!("{label}=\""))? + label.len() + 2;
                 sample.get(from..)?.split('"').next()
             };
-            let (Some(condition), Some(state)) = (value("pqscope_condition"), value("alertstate")) else {
-                panic!("{sample}");
-            };
+            let labels = (value("pqscope_slo_name"), value("pqscope_condition"), value("alertstate"));
+            let (Some(name), Some(condition), Some(state)) = labels else { panic!("{sample}") };
             let standing = if state == "firing" { Standing::Firing } else { Standing::Pending };
-            let at = standings.entry(time).or_default().entry(condition.to_owned()).or_insert(standing);
+            let times = standings.entry((name.to_owned(), condition.to_owned())).or_default();
+            let at = times.entry(time).or_insert(standing);
             if standing == Standing::Firing {
                 *at = standing;
             }
         }
     }
-    let names: Vec<String> = standings.values().flat_map(BTreeMap::keys).cloned().collect();
-    let mut report = Report::new();
-    for number in 0..traffic.steps() as u64 {
-        let time = number * traffic.step;
-        for name in &names {
-            let standing = standings.get(&time).and_then(|at| at.get(name)).copied();
-            note(&mut report, name, time, standing.unwrap_or(Standing::Quiet));
+    let mut reports: BTreeMap<String, Report> = BTreeMap::new();
+    for ((name, condition), times) in standings {
+        let report = reports.entry(name).or_default();
+        for number in 0..traffic.steps() as u64 {
+            let time = number * traffic.step;
+            note(report, &condition, time, times.get(&time).copied().unwrap_or(Standing::Quiet));
         }
     }
-    report
+    reports
 }
 
 /// A time as Go writes it: `1h30m0s`, `45s`.
