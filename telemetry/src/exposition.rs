@@ -58,6 +58,20 @@ pub fn write_header(out: &mut String, name: &str, kind: Kind, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
+/// Writes `text` in double quotes, as the exposition format and PromQL read it.
+pub fn write_quoted(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
 /// Writes one sample line. `labels` are OpenTelemetry keys with their values; keys are translated, values escaped.
 pub fn write_sample<'a>(
     out: &mut String,
@@ -71,16 +85,8 @@ pub fn write_sample<'a>(
         out.push(if open { ',' } else { '{' });
         open = true;
         out.push_str(&label_name(key));
-        out.push_str("=\"");
-        for c in text.chars() {
-            match c {
-                '\\' => out.push_str("\\\\"),
-                '"' => out.push_str("\\\""),
-                '\n' => out.push_str("\\n"),
-                c => out.push(c),
-            }
-        }
-        out.push('"');
+        out.push('=');
+        write_quoted(out, text);
     }
     if open {
         out.push('}');

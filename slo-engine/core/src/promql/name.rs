@@ -5,7 +5,7 @@
 //! written as PromQL.
 
 use crate::series::Selector;
-use pqscope_telemetry::exposition::{label_name, metric_name, name_of};
+use pqscope_telemetry::exposition::{label_name, metric_name, name_of, write_quoted};
 use pqscope_telemetry::metric::{self, Kind};
 use std::collections::BTreeSet;
 
@@ -90,16 +90,7 @@ pub fn literal(text: &str) -> String {
 /// A string literal of PromQL, in double quotes.
 pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
+    write_quoted(&mut out, text);
     out
 }
 
