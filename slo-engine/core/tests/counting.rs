@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where a step fails")]
 
+mod disk;
+
+use disk::Disk;
 use pqscope_slo_core::distribution::{Distribution, Explicit, Exponential, MalformedBuckets};
 use pqscope_slo_core::intake::{Measured, Point, Rejected, Taken, Temporality};
 use pqscope_slo_core::ledger::{Limits, Window};
-use pqscope_slo_core::recorder::{Chunk, Piece, Recorder, Recovery, STREAM_MEMORY, SavedKey};
+use pqscope_slo_core::recorder::{Recorder, STREAM_MEMORY};
 use pqscope_slo_core::series::{Attributes, Selector, Series, SourceId};
 use pqscope_slo_core::time::Timestamp;
 use proptest::prelude::*;
@@ -194,54 +197,15 @@ fn what_cannot_be_counted_is_refused_with_its_reason() {
     assert_eq!(recorder.streams(), 0, "nothing of it is remembered");
 }
 
-/// A store as the engine has one: values by their names, and chunks by their numbers.
-#[derive(Clone, Default)]
-struct Disk {
-    saved: BTreeMap<SavedKey, Vec<u8>>,
-    journal: BTreeMap<u64, Vec<u8>>,
+fn restarted(disk: &Disk) -> Recorder {
+    disk.start(at(0), Limits::default())
 }
 
-impl Disk {
-    fn save(&mut self, recorder: &mut Recorder) {
-        let chunks = recorder.take_journal();
-        self.write(&chunks);
-    }
-
-    fn write(&mut self, chunks: &[Chunk]) {
-        self.journal.extend(chunks.iter().map(|chunk| (chunk.number, chunk.bytes.clone())));
-    }
-
-    fn write_piece(&mut self, piece: &Piece) {
-        for saved in &piece.saved {
-            match &saved.value {
-                Some(value) => self.saved.insert(saved.key, value.clone()),
-                None => self.saved.remove(&saved.key),
-            };
-        }
-        if let Some(covers) = piece.covers {
-            self.journal.retain(|number, _| *number > covers);
-        }
-    }
-
-    fn checkpoint(&mut self, recorder: &mut Recorder) {
-        self.save(recorder);
-        recorder.begin_checkpoint();
-        while let Some(piece) = recorder.next_piece(500) {
-            self.write_piece(&piece);
-        }
-    }
-
-    fn start_with(&self, limits: Limits) -> Recorder {
-        let mut recovery = Recovery::new(at(0), limits);
-        self.saved.iter().for_each(|(key, value)| recovery.take(*key, value));
-        self.journal.iter().for_each(|(number, bytes)| recovery.replay(*number, bytes));
-        let (recorder, unreadable) = recovery.finish();
-        assert_eq!(unreadable, 0);
-        recorder
-    }
-
-    fn start(&self) -> Recorder {
-        self.start_with(Limits::default())
+fn checkpoint(disk: &mut Disk, recorder: &mut Recorder) {
+    disk.save(recorder);
+    recorder.begin_checkpoint();
+    while let Some(piece) = recorder.next_piece(500) {
+        disk.write(&piece);
     }
 }
 
@@ -251,7 +215,7 @@ fn what_happened_while_the_engine_was_down_is_counted_and_spread() {
     let mut recorder = recorder();
     feed(&mut recorder, "200", 5, 10, 100);
     disk.save(&mut recorder);
-    let mut recorder = disk.start();
+    let mut recorder = restarted(&disk);
     feed(&mut recorder, "200", 5, 3_610, 700);
     assert_eq!(total(&recorder, "200", at(3_610)), 700);
     // Six hundred over an hour are fifty in five minutes, not six hundred in ten seconds.
@@ -271,7 +235,7 @@ fn a_series_that_did_not_change_is_not_saved_again_and_still_knows_its_age() {
         assert!(recorder.unsaved() < 20, "only that its sender was heard of: {}", recorder.unsaved());
         disk.save(&mut recorder);
     }
-    let mut recorder = disk.start();
+    let mut recorder = restarted(&disk);
     feed(&mut recorder, "500", 5, 3_610, 4);
     let last = Window::ending(at(3_610), Duration::from_secs(60));
     let sum = recorder.ledger().sum(series("500").id(), last, at(3_610)).unwrap().total();
@@ -289,7 +253,7 @@ fn what_could_not_be_saved_is_handed_over_again() {
     assert!(recorder.unsaved() > 0);
     assert_eq!(feed(&mut recorder, "200", 5, 10, 3), Taken::Duplicate, "the sender's retry");
     disk.save(&mut recorder);
-    assert_eq!(total(&disk.start(), "200", at(10)), 3);
+    assert_eq!(total(&restarted(&disk), "200", at(10)), 3);
 }
 
 #[test]
@@ -301,8 +265,8 @@ fn streams_that_were_forgotten_are_history_when_they_return() {
     let later = STREAM_MEMORY.as_secs() + 1_000;
     recorder.expire(at(later));
     assert_eq!(recorder.streams(), 0);
-    disk.checkpoint(&mut recorder);
-    assert_eq!(disk.start().streams(), 0);
+    checkpoint(&mut disk, &mut recorder);
+    assert_eq!(restarted(&disk).streams(), 0);
     assert_eq!(feed(&mut recorder, "200", 5, later, 150), Taken::Baseline);
     assert_eq!(total(&recorder, "200", at(later)), 100);
 }
@@ -438,7 +402,7 @@ proptest! {
             for (arrival, restart) in life.arrivals.iter().zip(&life.restart_engine_before) {
                 if *restart {
                     disk.save(&mut recorder);
-                    recorder = disk.start();
+                    recorder = restarted(&disk);
                 }
                 let (time, value) = exports[*arrival];
                 let start = with_start.then(|| at(start));
@@ -466,7 +430,7 @@ proptest! {
         for (step, arrival) in arrivals.enumerate() {
             if step == restart {
                 disk.save(&mut recorder);
-                recorder = disk.start();
+                recorder = restarted(&disk);
             }
             let time = 10 * (arrival as u64 + 1);
             let point = delta(at(time - 10), at(time), events[arrival]);

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where a step fails")]
 
+mod disk;
+
+use disk::Disk;
 use pqscope_slo_core::distribution::{Distribution, Explicit, Exponential};
 use pqscope_slo_core::intake::{Level, Measured, Point, Temporality};
 use pqscope_slo_core::ledger::{Limits, Slot, Window};
-use pqscope_slo_core::recorder::{Piece, Recorder, Recovery, SavedKey};
+use pqscope_slo_core::recorder::Recorder;
 use pqscope_slo_core::series::{Attributes, Series, SourceId};
 use pqscope_slo_core::time::Timestamp;
 use proptest::prelude::*;
@@ -24,38 +27,10 @@ fn source(number: u64) -> SourceId {
     SourceId::new(&resource, "pqscope", "requests")
 }
 
-#[derive(Clone, Default)]
-struct Disk {
-    saved: BTreeMap<SavedKey, Vec<u8>>,
-    journal: BTreeMap<u64, Vec<u8>>,
-}
-
-impl Disk {
-    fn save(&mut self, recorder: &mut Recorder) {
-        self.journal.extend(recorder.take_journal().into_iter().map(|chunk| (chunk.number, chunk.bytes)));
-    }
-
-    fn write(&mut self, piece: &Piece) {
-        for saved in &piece.saved {
-            match &saved.value {
-                Some(value) => self.saved.insert(saved.key, value.clone()),
-                None => self.saved.remove(&saved.key),
-            };
-        }
-        if let Some(covers) = piece.covers {
-            self.journal.retain(|number, _| *number > covers);
-        }
-    }
-
-    fn start(&self) -> Recorder {
-        let mut recovery = Recovery::new(at(0), LIMITS);
-        self.saved.iter().for_each(|(key, value)| recovery.take(*key, value));
-        self.journal.iter().for_each(|(number, bytes)| recovery.replay(*number, bytes));
-        let (mut recorder, unreadable) = recovery.finish();
-        assert_eq!(unreadable, 0);
-        recorder.ledger_mut().keep_attributes(["code"]);
-        recorder
-    }
+fn start(disk: &Disk) -> Recorder {
+    let mut recorder = disk.start(at(0), LIMITS);
+    recorder.ledger_mut().keep_attributes(["code"]);
+    recorder
 }
 
 #[derive(Clone, Debug)]
@@ -200,7 +175,7 @@ impl World {
             Deed::FailToSave => {
                 let chunks = self.recorder.take_journal();
                 // It reached the disk although that was not said.
-                self.disk.journal.extend(chunks.iter().map(|chunk| (chunk.number, chunk.bytes.clone())));
+                self.disk.write_journal(&chunks);
                 self.recorder.return_journal(chunks);
             }
             Deed::Begin => {
@@ -220,7 +195,7 @@ impl World {
             Deed::Restart => {
                 self.disk.save(&mut self.recorder);
                 self.compare();
-                self.recorder = self.disk.start();
+                self.recorder = start(&self.disk);
             }
             Deed::Expire => self.recorder.expire(at(now)),
         }
@@ -229,7 +204,7 @@ impl World {
     /// What is on disk is what is in memory, as far as it can be asked about.
     fn compare(&mut self) {
         let now = at(self.clock);
-        let mut other = self.disk.start();
+        let mut other = start(&self.disk);
         other.expire(now);
         self.recorder.expire(now);
         let (found, expected) = (answers(&other, now), answers(&self.recorder, now));
@@ -314,7 +289,7 @@ fn places_are_kept_and_never_given_away_again() {
         disk.write(&piece);
     }
     assert!(disk.journal.is_empty());
-    let again = disk.start();
+    let again = start(&disk);
     assert_eq!(again.ledger().slot(two.id()), recorder.ledger().slot(two.id()));
     assert_eq!(again.ledger().len(), 1);
 }
@@ -337,8 +312,8 @@ fn what_a_disk_lost_is_written_again() {
     while let Some(piece) = recorder.next_piece(1_000) {
         disk.write(&piece);
     }
-    assert_eq!(answers(&disk.start(), at(20)), answers(&recorder, at(20)));
-    assert_eq!(disk.start().ledger().len(), 1);
+    assert_eq!(answers(&start(&disk), at(20)), answers(&recorder, at(20)));
+    assert_eq!(start(&disk).ledger().len(), 1);
 }
 
 #[test]
@@ -377,7 +352,7 @@ fn what_is_shed_is_answered_from_coarser_buckets() {
     while let Some(piece) = recorder.next_piece(1_000) {
         disk.write(&piece);
     }
-    let again = disk.start();
+    let again = start(&disk);
     assert_eq!(
         windows.map(|seconds| counts(&again, seconds)),
         windows.map(|seconds| counts(&recorder, seconds))

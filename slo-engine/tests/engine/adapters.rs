@@ -28,6 +28,14 @@ fn signature(id: &str, result: &str) -> String {
     format!("{}\n{}\n", record("request"), record("response"))
 }
 
+/// Writes a file of adapters; the arguments of an engine that follows them.
+pub(crate) fn write_adapters(folder: &Path, slo: &Path, adapters: &str) -> [String; 6] {
+    let file = folder.join("adapters.yaml");
+    std::fs::write(&file, adapters).unwrap();
+    ["--evaluation-interval", "100ms", "--slo", slo.to_str().unwrap(), "--adapters", file.to_str().unwrap()]
+        .map(str::to_owned)
+}
+
 async fn expect_events(engine: &Engine, good: u64, total: u64) {
     let what = format!("{good} of {total}");
     engine.wait_for(&what, async |engine| (engine.events("ci").await == (good, total)).then_some(())).await;
@@ -92,20 +100,11 @@ async fn kills_neither_lose_nor_double_a_line() {
     let folder = tempfile::tempdir().unwrap();
     let slo = write_event_objective(&folder.path().join("slos"), "ci");
     let (state, log) = (folder.path().join("state"), folder.path().join("hsm.jsonl"));
-    let adapters = folder.path().join("adapters.yaml");
-    let text = format!(
+    let adapters = format!(
         "- kind: json\n  path: {}\n  service: ci\n  events:\n    - type: pqscope.decrypt\n      fields: {{result: rv}}\n      values: {{result: {{CKR_OK: success, \"*\": failure}}}}\n",
         log.display()
     );
-    std::fs::write(&adapters, text).unwrap();
-    let arguments = [
-        "--slo",
-        slo.to_str().unwrap(),
-        "--evaluation-interval",
-        "100ms",
-        "--adapters",
-        adapters.to_str().unwrap(),
-    ];
+    let arguments = write_adapters(folder.path(), &slo, &adapters);
     let mut chance = fastrand::Rng::with_seed(crate::otlp::now());
     println!("seed of the kill times: {}", chance.get_seed());
     let mut total = 0;

@@ -1,5 +1,6 @@
 //! A real OpenBao: what its audit log says of a few operations is what was done.
 
+use crate::adapters::write_adapters;
 use crate::events::write_event_objective;
 use crate::otlp::client;
 use crate::process::Engine;
@@ -70,17 +71,8 @@ async fn what_openbao_did_is_what_is_counted() {
     let audit = folder.path().join("audit.log");
     let Some(bao) = Bao::start(folder.path(), &audit) else { return };
     let slo = write_event_objective(&folder.path().join("slos"), "kms");
-    let adapters = folder.path().join("adapters.yaml");
-    std::fs::write(&adapters, format!("- kind: vault\n  path: {}\n  service: kms\n", audit.display()))
-        .unwrap();
-    let arguments = [
-        "--slo",
-        slo.to_str().unwrap(),
-        "--evaluation-interval",
-        "100ms",
-        "--adapters",
-        adapters.to_str().unwrap(),
-    ];
+    let adapters = format!("- kind: vault\n  path: {}\n  service: kms\n", audit.display());
+    let arguments = write_adapters(folder.path(), &slo, &adapters);
     let engine = Engine::start(&folder.path().join("state"), &arguments);
 
     bao.ready().await;

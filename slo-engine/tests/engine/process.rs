@@ -2,6 +2,7 @@
 
 use crate::otlp::client;
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -91,7 +92,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Starts `serve` on free ports and waits for its addresses.
-    pub(crate) fn start(state: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(state: &Path, more: &[impl AsRef<OsStr>]) -> Self {
         Self::try_start(state, more, PATIENCE)
             .unwrap_or_else(|status| panic!("the engine did not start: {status:?}"))
     }
@@ -99,7 +100,7 @@ impl Engine {
     /// As [`Engine::start`]; the exit status when it ends first.
     pub(crate) fn try_start(
         state: &Path,
-        more: &[&str],
+        more: &[impl AsRef<OsStr>],
         patience: Duration,
     ) -> Result<Self, Option<ExitStatus>> {
         Self::await_start(Self::spawn(state, more), patience)
@@ -129,13 +130,10 @@ impl Engine {
     }
 
     /// Starts the process and does not wait for anything.
-    pub(crate) fn spawn(state: &Path, more: &[&str]) -> Child {
+    pub(crate) fn spawn(state: &Path, more: &[impl AsRef<OsStr>]) -> Child {
         let free = "127.0.0.1:0";
-        let mut arguments =
-            vec!["serve", "--listen", free, "--otlp-http", free, "--otlp-grpc", free, "--state"];
-        arguments.push(state.to_str().unwrap());
-        arguments.extend_from_slice(more);
-        command(&arguments).stdout(Stdio::piped()).spawn().unwrap()
+        let arguments = ["serve", "--listen", free, "--otlp-http", free, "--otlp-grpc", free, "--state"];
+        command(&arguments).arg(state).args(more).stdout(Stdio::piped()).spawn().unwrap()
     }
 
     /// Ends it the hard way.

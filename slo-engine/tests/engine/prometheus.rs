@@ -109,7 +109,6 @@ async fn a_back_end_that_fails_neither_heals_nor_ends_an_incident() {
     let folder = tempfile::tempdir().unwrap();
     let backend = Backend::start(Mood::Counts(500.0, 1_000.0)).await;
     let arguments = arguments(&write_objective(folder.path(), &backend));
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let engine = Engine::start(&folder.path().join("state"), &arguments);
     let slo = engine
         .wait_for("the page", async |engine| {
@@ -150,7 +149,6 @@ async fn a_back_end_that_is_not_there_leaves_no_data() {
     let mut backend = Backend::start(Mood::Broken).await;
     backend.url = "http://127.0.0.1:9".to_owned();
     let arguments = arguments(&write_objective(folder.path(), &backend));
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let engine = Engine::start(&folder.path().join("state"), &arguments);
     let slo = engine
         .wait_for("the fault", async |engine| {
@@ -178,7 +176,6 @@ async fn a_source_that_hangs_blinds_no_other() {
     let file = folder.path().join("slo.yaml");
     std::fs::write(&file, format!("{healthy}\n---\n{source}{copies}")).unwrap();
     let arguments = arguments(&file);
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let engine = Engine::start(&folder.path().join("state"), &arguments);
     engine
         .wait_for("the page", async |engine| {

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 fn a_folder_in_use_names_the_folder_and_the_holder() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    let engine = Engine::start(&state, &[]);
+    let engine = Engine::start(&state, &[""; 0]);
     let free = "127.0.0.1:0";
     let state = state.to_str().unwrap();
     let second =

@@ -1,5 +1,6 @@
 //! A real SoftHSM behind PKCS#11: operations that a wrapper logs as JSON lines become events by a mapping.
 
+use crate::adapters::write_adapters;
 use crate::events::write_event_objective;
 use crate::process::Engine;
 use serde_json::json;
@@ -123,16 +124,8 @@ async fn operations_of_a_softhsm_become_events() {
     writeln!(file, "{}", json!({"function": "C_Sign", "rv": rv, "mechanism": "SHA256-RSA-PKCS"})).unwrap();
 
     let slo = write_event_objective(&folder.path().join("slos"), "payments");
-    let adapters = folder.path().join("adapters.yaml");
-    std::fs::write(&adapters, ADAPTERS.replace("PATH", log.to_str().unwrap())).unwrap();
-    let arguments = [
-        "--slo",
-        slo.to_str().unwrap(),
-        "--evaluation-interval",
-        "100ms",
-        "--adapters",
-        adapters.to_str().unwrap(),
-    ];
+    let adapters = ADAPTERS.replace("PATH", log.to_str().unwrap());
+    let arguments = write_adapters(folder.path(), &slo, &adapters);
     let engine = Engine::start(&folder.path().join("state"), &arguments);
     engine
         .wait_for("three events", async |engine| (engine.events("payments").await == (2, 3)).then_some(()))
