@@ -187,7 +187,8 @@ fn exports_in(folder: &Path) -> Vec<PathBuf> {
 /// Puts the latest whole export of a state where its database was; the export, if there was one.
 pub(super) fn restore_latest(state: &Path) -> Result<Option<PathBuf>, StoreError> {
     for export in exports_in(&state.join(EXPORTS_FOLDER)).into_iter().rev() {
-        match restore_database(&export, state) {
+        let restored = read(&export, &mut |_, _| Ok(())).and_then(|_| restore_database(&export, state));
+        match restored {
             Ok(()) => return Ok(Some(export)),
             Err(ExportError::Store(error)) => return Err(error),
             Err(error) => tracing::error!("{error}"),
@@ -208,10 +209,10 @@ pub(crate) fn restore(export: &Path, state: &Path) -> Result<u64, ExportError> {
     Ok(records)
 }
 
-/// Builds the database beside its place, then moves it there: killed midway, nothing is where it was not.
+/// Builds the database beside its place, then moves it there: killed midway, nothing is where it was not. The export was
+/// read to its end before: it is whole.
 fn restore_database(export: &Path, state: &Path) -> Result<(), ExportError> {
     let fault = |source| ExportError::File { path: state.to_owned(), source };
-    read(export, &mut |_, _| Ok(()))?;
     let (building, place) = (state.join(super::RESTORING_FOLDER), state.join(super::DATABASE_FOLDER));
     remove_folder(&building).map_err(fault)?;
     let database = Database::open(&building)?;
@@ -245,26 +246,25 @@ fn read(
     let file = File::open(path).map_err(|source| ExportError::File { path: path.to_owned(), source })?;
     let mut lines = BufReader::new(GzDecoder::new(BufReader::new(file)));
     let mut hash = Sha256::new();
-    let mut next = |hash: &mut Sha256| -> Result<(Vec<u8>, String), ExportError> {
-        let so_far = hexadecimal(&hash.clone().finalize());
+    let mut next = || {
         let mut line = Vec::new();
         let read = (&mut lines).take(LONGEST_LINE_BYTES).read_until(b'\n', &mut line);
         if read.is_err() || line.last() != Some(&b'\n') {
             return Err(broken("it ends early"));
         }
-        hash.update(&line);
-        Ok((line, so_far))
+        Ok(line)
     };
-    let (line, _) = next(&mut hash)?;
+    let line = next()?;
+    hash.update(&line);
     let header: Header = serde_json::from_slice(&line).map_err(|_| broken("it has no header"))?;
     if header.pqscope_state_export > VERSION || header.layout > super::LAYOUT {
         return Err(broken("a newer version wrote it"));
     }
     let mut records = 0;
     loop {
-        let (line, so_far) = next(&mut hash)?;
+        let line = next()?;
         if let Ok(trailer) = serde_json::from_slice::<Trailer>(&line) {
-            let is_whole = trailer.records == records && trailer.sha256 == so_far;
+            let is_whole = trailer.records == records && trailer.sha256 == hexadecimal(&hash.finalize());
             if !is_whole {
                 return Err(broken("its checksum is wrong"));
             }
@@ -272,6 +272,7 @@ fn read(
             let ends = (&mut lines).take(1).read_to_end(&mut behind).is_ok_and(|read| read == 0);
             return if ends { Ok(records) } else { Err(broken("it ends early")) };
         }
+        hash.update(&line);
         let line: Line = serde_json::from_slice(&line).map_err(|_| broken("a line cannot be read"))?;
         let key = from_hexadecimal(&line.key).ok_or_else(|| broken("a key cannot be read"))?;
         let value = match (line.json, line.bytes) {
