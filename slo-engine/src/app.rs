@@ -13,7 +13,6 @@ use crate::prometheus::Prometheus;
 use crate::store::{Store, StoreError};
 use axum::Router;
 use pqscope_slo_core::ledger::Limits;
-use pqscope_slo_core::openslo::Catalog;
 use pqscope_slo_core::time::Timestamp;
 use std::future::Future;
 use std::io::{self, Write as _};
@@ -88,7 +87,7 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
     let (stop_keeper, stopping) = watch::channel(false);
     let (stop_servers, servers_stopping) = watch::channel(false);
 
-    let door = Door::new(interest(&catalog), submission_sender, options.max_request);
+    let door = Door::new(Interest::of(&catalog), submission_sender, options.max_request);
     let event_door = EventDoor::new(event_sender.clone(), clock.clone(), options.max_request);
     let courier = Courier::new(&options.webhook, clock.clone(), settlement_sender, courier_stopping)?;
     let delivery_figures = courier.figures();
@@ -152,11 +151,6 @@ pub(crate) async fn serve(options: Serve) -> Result<(), StartError> {
     }
     let _ = keeper_done.await;
     Ok(())
-}
-
-fn interest(catalog: &Catalog) -> Interest {
-    let selectors = catalog.objectives.iter().flat_map(|objective| objective.sli.selectors());
-    Interest::new(selectors.map(|selector| selector.metric.clone()))
 }
 
 /// The wall clock. Buckets and records carry its time; waiting is done by the runtime's monotonic one.

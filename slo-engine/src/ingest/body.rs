@@ -7,6 +7,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
 use prost::Message;
+use std::borrow::Cow;
 use std::io::Read;
 
 /// `google.rpc.Code.INVALID_ARGUMENT`.
@@ -71,11 +72,17 @@ impl BodyFault {
     }
 }
 
-/// The encoding that the headers announce.
-pub(super) fn encoding_of(headers: &HeaderMap) -> Result<Encoding, BodyFault> {
+/// The content type as it was sent, and what it comes to without parameters (RFC 9110, section 8.3.1).
+pub(super) fn content_type(headers: &HeaderMap) -> (Cow<'_, str>, String) {
     let text = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let text = text.unwrap_or_default();
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    (text, essence)
+}
+
+/// The encoding that the headers announce.
+pub(super) fn encoding_of(headers: &HeaderMap) -> Result<Encoding, BodyFault> {
+    let (text, essence) = content_type(headers);
     match essence.as_str() {
         "application/x-protobuf" => Ok(Encoding::Protobuf),
         "application/json" => Ok(Encoding::Json),

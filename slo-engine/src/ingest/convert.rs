@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use pqscope_slo_core::distribution::{Distribution, Explicit, Exponential};
 use pqscope_slo_core::intake::{Level, Measured, Point, Rejected, Temporality};
+use pqscope_slo_core::openslo::Catalog;
 use pqscope_slo_core::series::{Attributes, Series, SourceId};
 use pqscope_slo_core::time::Timestamp;
 use pqscope_telemetry::attribute;
@@ -41,8 +42,9 @@ pub(crate) struct Interest {
 
 impl Interest {
     /// The metrics of pqscope, and those that objectives ask about.
-    pub(crate) fn new(asked: impl IntoIterator<Item = String>) -> Self {
-        Self { asked: asked.into_iter().collect(), known: Known::default() }
+    pub(crate) fn of(catalog: &Catalog) -> Self {
+        let selectors = catalog.objectives.iter().flat_map(|objective| objective.sli.selectors());
+        Self { asked: selectors.map(|selector| selector.metric.clone()).collect(), known: Known::default() }
     }
 
     fn asks(&self, metric: &str) -> bool {
@@ -70,8 +72,7 @@ pub(crate) fn convert(request: &ExportMetricsServiceRequest, interest: &Interest
         for scope in &resource.scope_metrics {
             let scope_name = scope.scope.as_ref().map_or("", |scope| scope.name.as_str());
             for metric in &scope.metrics {
-                let source = sender.source(scope_name, &metric.name);
-                convert_metric(metric, source, interest, &mut identities, &mut export);
+                convert_metric(metric, &sender, scope_name, interest, &mut identities, &mut export);
             }
         }
     }
@@ -104,7 +105,8 @@ impl Sender {
 
 pub(super) fn convert_metric(
     metric: &Metric,
-    source: SourceId,
+    sender: &Sender,
+    scope: &str,
     interest: &Interest,
     identities: &mut Identities<'_>,
     export: &mut Export,
@@ -115,6 +117,7 @@ pub(super) fn convert_metric(
         export.ignored += points_of(data);
         return;
     }
+    let source = sender.source(scope, name);
     let asked = interest.asks(name);
     match data {
         Data::Sum(sum) if sum.is_monotonic => {

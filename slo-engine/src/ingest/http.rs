@@ -37,13 +37,15 @@ async fn take_metrics(State(door): State<Door>, request: Request) -> Response {
     };
     match read_and_submit(&door, encoding, parts.headers, content).await {
         Ok(Ok(partial)) => respond(encoding, StatusCode::OK, body::encode_response(encoding, partial)),
-        Ok(Err(unavailable)) => {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            let body = body::encode_status(encoding, status, unavailable.to_string());
-            retry_later(respond(encoding, status, body))
-        }
+        Ok(Err(unavailable)) => busy(encoding, &unavailable),
         Err(fault) => refuse(encoding, &fault),
     }
+}
+
+/// The answer to a sender that is to repeat its request.
+pub(super) fn busy(encoding: Encoding, unavailable: &Unavailable) -> Response {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    retry_later(respond(encoding, status, body::encode_status(encoding, status, unavailable.to_string())))
 }
 
 /// Tells the sender when to try again.

@@ -145,6 +145,15 @@ pub(crate) enum Unavailable {
     Stopping,
 }
 
+impl<T> From<mpsc::error::TrySendError<T>> for Unavailable {
+    fn from(error: mpsc::error::TrySendError<T>) -> Self {
+        match error {
+            mpsc::error::TrySendError::Full(_) => Self::Busy,
+            mpsc::error::TrySendError::Closed(_) => Self::Stopping,
+        }
+    }
+}
+
 /// An export with the place for its answer.
 #[derive(Debug)]
 pub(crate) struct Submission {
@@ -175,10 +184,7 @@ impl Door {
     /// Hands an export over and waits until it is on disk.
     async fn submit(&self, export: Export) -> Result<Receipt, Unavailable> {
         let (reply, answer) = oneshot::channel();
-        self.submissions.try_send(Submission { export, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Unavailable::Busy,
-            mpsc::error::TrySendError::Closed(_) => Unavailable::Stopping,
-        })?;
+        self.submissions.try_send(Submission { export, reply })?;
         answer.await.unwrap_or(Err(Unavailable::Stopping))
     }
 }

@@ -93,23 +93,27 @@ pub(super) fn convert_bytes(request: &[u8], interest: &Interest) -> Option<Expor
     Some(export)
 }
 
+/// The message in field 1, if any; `None` when it is spoiled or there twice.
+fn only<M: Message + Default>(bytes: &[u8]) -> Option<Option<M>> {
+    let mut found = None;
+    let mut fields = Fields(bytes);
+    while let Some(field) = fields.next() {
+        if let (1, Value::Bytes(bytes)) = field?
+            && found.replace(M::decode(bytes).ok()?).is_some()
+        {
+            return None;
+        }
+    }
+    Some(found)
+}
+
 fn convert_resource(
     bytes: &[u8],
     interest: &Interest,
     identities: &mut Identities<'_>,
     export: &mut Export,
 ) -> Option<()> {
-    let mut resource = None;
-    let mut fields = Fields(bytes);
-    while let Some(field) = fields.next() {
-        if let (1, Value::Bytes(bytes)) = field? {
-            let decoded = Resource::decode(bytes).ok()?;
-            if resource.replace(decoded).is_some() {
-                return None;
-            }
-        }
-    }
-    let sender = Sender::new(resource.as_ref());
+    let sender = Sender::new(only::<Resource>(bytes)?.as_ref());
     identities.lift(sender.lifted());
     let mut fields = Fields(bytes);
     while let Some(field) = fields.next() {
@@ -132,30 +136,14 @@ fn convert_scope(
     identities: &mut Identities<'_>,
     export: &mut Export,
 ) -> Option<()> {
-    let mut scope = None;
-    let mut fields = Fields(bytes);
-    while let Some(field) = fields.next() {
-        if let (1, Value::Bytes(bytes)) = field? {
-            let decoded = InstrumentationScope::decode(bytes).ok()?;
-            if scope.replace(decoded).is_some() {
-                return None;
-            }
-        }
-    }
-    let scope = scope.unwrap_or_default();
+    let scope = only::<InstrumentationScope>(bytes)?.unwrap_or_default();
     let mut fields = Fields(bytes);
     while let Some(field) = fields.next() {
         match field? {
             (2, Value::Bytes(metric)) => {
                 if convert_sum(metric, sender, &scope.name, interest, identities, export).is_none() {
                     let metric = Metric::decode(metric).ok()?;
-                    convert_metric(
-                        &metric,
-                        sender.source(&scope.name, &metric.name),
-                        interest,
-                        identities,
-                        export,
-                    );
+                    convert_metric(&metric, sender, &scope.name, interest, identities, export);
                 }
             }
             (3, Value::Bytes(schema)) => {

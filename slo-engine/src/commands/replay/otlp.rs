@@ -17,8 +17,7 @@ pub(super) fn read(
     catalog: &Catalog,
     all: &mut Vec<Arrived>,
 ) -> anyhow::Result<()> {
-    let selectors = catalog.objectives.iter().flat_map(|objective| objective.sli.selectors());
-    let interest = Interest::new(selectors.map(|selector| selector.metric.clone()));
+    let interest = Interest::of(catalog);
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();

@@ -2,8 +2,8 @@
 //! (attributes as `ce-` headers, the data as the body). Bytes go in, checked events or refusals come out.
 
 use super::Entries;
-use crate::ingest::body::BodyFault;
-use axum::http::{HeaderMap, header};
+use crate::ingest::body::{BodyFault, content_type};
+use axum::http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use pqscope_slo_core::event::cloud;
 use pqscope_slo_core::time::Timestamp;
@@ -25,9 +25,7 @@ pub(super) enum Mode {
 /// The mode that the headers announce. The content type must be one of JSON: a web page of strangers cannot send that
 /// without asking first.
 pub(super) fn mode_of(headers: &HeaderMap) -> Result<Mode, BodyFault> {
-    let text = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let text = text.unwrap_or_default();
-    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let (text, essence) = content_type(headers);
     match essence.as_str() {
         "application/cloudevents+json" | "application/cloudevents-batch+json" => Ok(Mode::Structured),
         "application/json" if headers.contains_key("ce-specversion") => Ok(Mode::Binary),

@@ -2,6 +2,7 @@
 
 use super::answer::{EventsDto, ReceiptDto, RotationDto, RotationsDto, ignored_fields};
 use super::{Entries, EventDoor, cloud};
+use crate::ingest::Unavailable;
 use crate::ingest::body::{self, BodyFault};
 use crate::ingest::http::{read, retry_later};
 use axum::extract::{Query as UrlQuery, Request, State};
@@ -39,7 +40,7 @@ async fn take_events(State(door): State<EventDoor>, request: Request) -> Respons
             let status = if nothing_readable { StatusCode::BAD_REQUEST } else { StatusCode::OK };
             (status, Json(ReceiptDto::new(&verdicts, ignored))).into_response()
         }
-        Err(unavailable) => retry_later(refuse(StatusCode::SERVICE_UNAVAILABLE, &unavailable.to_string())),
+        Err(unavailable) => busy(&unavailable),
     }
 }
 
@@ -75,7 +76,7 @@ async fn show_events(State(door): State<EventDoor>, UrlQuery(filter): UrlQuery<E
         Ok(events) => {
             Json(EventsDto { events: events.into_iter().map(Into::into).collect() }).into_response()
         }
-        Err(unavailable) => retry_later(refuse(StatusCode::SERVICE_UNAVAILABLE, &unavailable.to_string())),
+        Err(unavailable) => busy(&unavailable),
     }
 }
 
@@ -105,8 +106,12 @@ async fn show_rotations(State(door): State<EventDoor>) -> Response {
             let rotations = rotations.iter().map(|rotation| RotationDto::new(rotation, now)).collect();
             Json(RotationsDto { rotations }).into_response()
         }
-        Err(unavailable) => retry_later(refuse(StatusCode::SERVICE_UNAVAILABLE, &unavailable.to_string())),
+        Err(unavailable) => busy(&unavailable),
     }
+}
+
+fn busy(unavailable: &Unavailable) -> Response {
+    retry_later(refuse(StatusCode::SERVICE_UNAVAILABLE, &unavailable.to_string()))
 }
 
 fn refuse(status: StatusCode, message: &str) -> Response {

@@ -11,7 +11,7 @@
 use super::{EventDoor, Verdicts, by_reason};
 use crate::ingest::body::{self, BodyFault, Encoding};
 use crate::ingest::convert::{json_of, text_of};
-use crate::ingest::http::{read, refuse, respond, retry_later};
+use crate::ingest::http::{busy, read, refuse, respond};
 use axum::Router;
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
@@ -177,14 +177,7 @@ async fn take_logs(State(door): State<EventDoor>, request: HttpRequest) -> HttpR
     };
     match door.take(entries).await {
         Ok(verdicts) => respond(encoding, StatusCode::OK, encode(encoding, partial(&verdicts, lost))),
-        Err(unavailable) => {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            retry_later(respond(
-                encoding,
-                status,
-                body::encode_status(encoding, status, unavailable.to_string()),
-            ))
-        }
+        Err(unavailable) => busy(encoding, &unavailable),
     }
 }
 

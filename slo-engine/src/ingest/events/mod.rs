@@ -94,10 +94,7 @@ impl EventDoor {
         request: impl FnOnce(oneshot::Sender<T>) -> EventRequest,
     ) -> Result<T, Unavailable> {
         let (reply, answer) = oneshot::channel();
-        self.requests.try_send(request(reply)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Unavailable::Busy,
-            mpsc::error::TrySendError::Closed(_) => Unavailable::Stopping,
-        })?;
+        self.requests.try_send(request(reply))?;
         answer.await.map_err(|_| Unavailable::Stopping)
     }
 }
