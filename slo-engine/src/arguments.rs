@@ -271,12 +271,17 @@ fn parse_long_interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A whole number, and what stands behind it.
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit))
+}
+
 /// Milliseconds.
 fn parse_time(text: &str) -> Result<u64, String> {
     let example = "write a number with a unit, such as 10s, 500ms, 1m or 24h";
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| example.to_owned())?;
+    let (number, unit) = number_and_unit(text).ok_or(example)?;
     let milliseconds = match unit {
         "ms" => Some(number),
         "s" => number.checked_mul(1_000),
@@ -289,12 +294,9 @@ fn parse_time(text: &str) -> Result<u64, String> {
 
 /// Reads a time from nothing to an hour, such as `0s`, `30s` or `5m`.
 fn parse_grace(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: Option<u64> = number.parse().ok();
-    let seconds = match unit {
-        "s" => number,
-        "m" => number.and_then(|number| number.checked_mul(60)),
+    let seconds = match number_and_unit(text) {
+        Some((number, "s")) => Some(number),
+        Some((number, "m")) => number.checked_mul(60),
         _ => None,
     };
     match seconds {
@@ -306,9 +308,7 @@ fn parse_grace(text: &str) -> Result<Duration, String> {
 /// Reads a size such as `512MiB` or `2GiB`; at least 16 MiB.
 fn parse_disk_size(text: &str) -> Result<u64, String> {
     let example = "write a number with a unit, such as 512MiB or 2GiB";
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| example.to_owned())?;
+    let (number, unit) = number_and_unit(text).ok_or(example)?;
     let factor = match unit {
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
@@ -324,9 +324,7 @@ fn parse_disk_size(text: &str) -> Result<u64, String> {
 /// Reads a size such as `512KiB`, `16MiB` or a plain number of bytes; at least 1 KiB and at most 1 GiB.
 fn parse_size(text: &str) -> Result<usize, String> {
     let example = "write a number of bytes, or one with a unit, such as 512KiB or 16MiB";
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: usize = number.parse().map_err(|_| example.to_owned())?;
+    let (number, unit) = number_and_unit(text).ok_or(example)?;
     let factor = match unit {
         "" | "B" => 1,
         "KiB" => 1 << 10,
@@ -334,7 +332,7 @@ fn parse_size(text: &str) -> Result<usize, String> {
         "GiB" => 1 << 30,
         _ => return Err(example.to_owned()),
     };
-    match number.checked_mul(factor) {
+    match number.checked_mul(factor).and_then(|bytes| usize::try_from(bytes).ok()) {
         Some(bytes) if (1 << 10..=1 << 30).contains(&bytes) => Ok(bytes),
         _ => Err("choose between 1KiB and 1GiB".to_owned()),
     }

@@ -15,6 +15,7 @@ mod notify;
 mod prometheus;
 mod rules;
 mod store;
+mod unreachable;
 mod web;
 
 use anyhow::Context as _;
@@ -67,13 +68,7 @@ fn status(options: &Status) -> ExitCode {
 }
 
 fn replay(options: &Replay) -> anyhow::Result<()> {
-    commands::replay(&commands::Request {
-        slo: &options.slo,
-        services: options.services.as_deref(),
-        from: &options.from,
-        interval: options.evaluation_interval,
-        json: options.json,
-    })
+    commands::replay(options)
 }
 
 /// Runs what speaks HTTP.

@@ -93,7 +93,6 @@ impl Tail {
         if length < offset.position || !is_same(file, offset)? {
             // Cut or written anew: its lines are others now.
             self.offset = Some(begin(file, offset.generation + 1)?);
-            return self.read_on();
         }
         self.read_on()
     }

@@ -4,7 +4,7 @@ use crate::keeper::{ObjectiveView, View};
 use crate::notify::{DeliveryFigures, OutboxRow, Progress, Standing};
 use pqscope_slo_core::alert::Fingerprint;
 use pqscope_slo_core::alert::{Phase, Transition, labels};
-use pqscope_slo_core::burn::{Tally, whole_if_whole};
+use pqscope_slo_core::burn::Tally;
 use pqscope_slo_core::evaluation::{
     Breach, Cause, DaySpend, ObjectiveState, TierReading, Verdict, WindowReading,
 };
@@ -68,12 +68,8 @@ struct BudgetDto {
     /// Share left; negative when overspent, null without events.
     remaining: Option<f64>,
     exhaustion_seconds: Option<u64>,
-    #[serde(serialize_with = "whole_if_whole")]
-    good: f64,
-    #[serde(serialize_with = "whole_if_whole")]
-    bad: f64,
-    #[serde(serialize_with = "whole_if_whole")]
-    total: f64,
+    #[serde(flatten)]
+    tally: Tally,
 }
 
 #[derive(Debug, Serialize)]
@@ -81,12 +77,8 @@ struct BurnRate {
     window: String,
     /// Null without events.
     burn_rate: Option<f64>,
-    #[serde(serialize_with = "whole_if_whole")]
-    good: f64,
-    #[serde(serialize_with = "whole_if_whole")]
-    bad: f64,
-    #[serde(serialize_with = "whole_if_whole")]
-    total: f64,
+    #[serde(flatten)]
+    tally: Tally,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,9 +111,7 @@ impl From<&ObjectiveView> for Slo {
             budget: BudgetDto {
                 remaining: budget.remaining,
                 exhaustion_seconds: budget.exhaustion.map(|span| span.as_secs()),
-                good: budget.tally.good,
-                bad: budget.tally.bad,
-                total: budget.tally.total,
+                tally: budget.tally,
             },
             burn_rates: evaluation.windows.iter().map(BurnRate::from).collect(),
             tiers: evaluation.tiers.iter().map(Tier::from).collect(),
@@ -143,13 +133,7 @@ impl From<&ObjectiveView> for Slo {
 
 impl From<&WindowReading> for BurnRate {
     fn from(reading: &WindowReading) -> Self {
-        Self {
-            window: span_text(reading.length),
-            burn_rate: reading.burn,
-            good: reading.tally.good,
-            bad: reading.tally.bad,
-            total: reading.tally.total,
-        }
+        Self { window: span_text(reading.length), burn_rate: reading.burn, tally: reading.tally }
     }
 }
 

@@ -115,7 +115,7 @@ impl From<&Detection> for DetectionDto {
 }
 
 /// Why an entry was not taken.
-enum Fault {
+pub(super) enum Fault {
     Body(String),
     Field(&'static str, &'static str),
     Order(OrderFault),
@@ -154,18 +154,12 @@ pub(super) async fn exclusions(State(window): State<Window>) -> impl IntoRespons
 pub(super) async fn exclude(
     State(window): State<Window>,
     body: Result<Json<NewExclusion>, JsonRejection>,
-) -> Response {
+) -> Result<impl IntoResponse, Fault> {
     let now = window.clock.now();
-    let made = body.map_err(|error| Fault::Body(error.body_text())).and_then(|Json(new)| exclusion(new, now));
-    match made {
-        Ok(exclusion) => {
-            let answer = order(&window, |reply| Order::Exclude(exclusion, reply)).await;
-            answer.map_or_else(Fault::into_response, |made| {
-                (StatusCode::CREATED, Json(ExclusionDto::new(&made, now))).into_response()
-            })
-        }
-        Err(fault) => fault.into_response(),
-    }
+    let Json(new) = body.map_err(|error| Fault::Body(error.body_text()))?;
+    let new = exclusion(new, now)?;
+    let made = order(&window, |reply| Order::Exclude(new, reply)).await?;
+    Ok((StatusCode::CREATED, Json(ExclusionDto::new(&made, now))))
 }
 
 fn exclusion(new: NewExclusion, now: Timestamp) -> Result<Exclusion, Fault> {
@@ -187,10 +181,13 @@ fn exclusion(new: NewExclusion, now: Timestamp) -> Result<Exclusion, Fault> {
 }
 
 /// `POST /api/v1/exclusions/{id}/end`.
-pub(super) async fn end_exclusion(State(window): State<Window>, Path(id): Path<u64>) -> Response {
+pub(super) async fn end_exclusion(
+    State(window): State<Window>,
+    Path(id): Path<u64>,
+) -> Result<impl IntoResponse, Fault> {
     let now = window.clock.now();
-    let answer = order(&window, |reply| Order::EndExclusion { id, at: now, reply }).await;
-    answer.map_or_else(Fault::into_response, |ended| Json(ExclusionDto::new(&ended, now)).into_response())
+    let ended = order(&window, |reply| Order::EndExclusion { id, at: now, reply }).await?;
+    Ok(Json(ExclusionDto::new(&ended, now)))
 }
 
 /// `GET /api/v1/detections`: how the latest incidents came to be known, and all of them together.
@@ -204,19 +201,12 @@ pub(super) async fn detections(State(window): State<Window>) -> impl IntoRespons
 pub(super) async fn missed(
     State(window): State<Window>,
     body: Result<Json<NewMissed>, JsonRejection>,
-) -> Response {
+) -> Result<impl IntoResponse, Fault> {
     let now = window.clock.now();
-    let made =
-        body.map_err(|error| Fault::Body(error.body_text())).and_then(|Json(new)| missed_incident(new, now));
-    match made {
-        Ok(detection) => {
-            let answer = order(&window, |reply| Order::Missed(detection, reply)).await;
-            answer.map_or_else(Fault::into_response, |made| {
-                (StatusCode::CREATED, Json(DetectionDto::from(&made))).into_response()
-            })
-        }
-        Err(fault) => fault.into_response(),
-    }
+    let Json(new) = body.map_err(|error| Fault::Body(error.body_text()))?;
+    let new = missed_incident(new, now)?;
+    let made = order(&window, |reply| Order::Missed(new, reply)).await?;
+    Ok((StatusCode::CREATED, Json(DetectionDto::from(&made))))
 }
 
 fn missed_incident(new: NewMissed, now: Timestamp) -> Result<Detection, Fault> {

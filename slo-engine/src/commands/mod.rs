@@ -7,5 +7,5 @@ mod status;
 mod table;
 
 pub(crate) use explain::explain;
-pub(crate) use replay::{Request, replay};
+pub(crate) use replay::replay;
 pub(crate) use status::status;

@@ -79,7 +79,9 @@ impl Keeper {
         } else {
             None
         };
-        batch.extend_deleted(Table::Exclusion, gone);
+        if let Some(id) = gone {
+            batch.delete(Table::Exclusion, &id.to_be_bytes());
+        }
         self.store.commit(batch, Urgency::Essential)?;
         self.exclusions.retain(|known| Some(known.id) != gone);
         self.exclusions.push(exclusion.clone());

@@ -91,9 +91,7 @@ impl ObjectiveView {
             alert,
         }
     }
-}
 
-impl ObjectiveView {
     /// Adds the chart, which costs more than everything else.
     pub(super) fn draw(&mut self, recorder: &Recorder, selections: &mut Selections) {
         self.chart = fitting_chart(&self.objective, recorder.ledger(), selections, self.evaluation.at);
@@ -115,7 +113,7 @@ fn fitting_chart(
 }
 
 /// The engine at a moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     /// The moment.
     pub(crate) at: Timestamp,
@@ -162,28 +160,7 @@ pub(crate) struct View {
 impl View {
     /// Before the first evaluation.
     pub(crate) fn empty(now: Timestamp) -> Self {
-        Self {
-            at: now,
-            started: now,
-            evaluation_interval: Duration::ZERO,
-            evaluations: 0,
-            evaluation_time: Duration::ZERO,
-            objectives: Arc::new([]),
-            transitions: Vec::new(),
-            notifications: Vec::new(),
-            outbox: BTreeMap::new(),
-            receivers: Vec::new(),
-            points: BTreeMap::new(),
-            coverage: Arc::default(),
-            events: EventFigures::default(),
-            series: 0,
-            streams: 0,
-            store: StoreFigures::default(),
-            detections: Vec::new(),
-            exclusions: Vec::new(),
-            kept: Arc::new([]),
-            notices: Vec::new(),
-        }
+        Self { at: now, started: now, ..Self::default() }
     }
 }
 

@@ -1,10 +1,10 @@
 //! One try to deliver one notification over HTTP, and what its answer means.
 
 use super::{OutboxRow, Receiver};
+use crate::unreachable::describe;
 use pqscope_slo_core::time::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, StatusCode, redirect};
-use std::error::Error;
 use std::time::Duration;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -85,19 +85,6 @@ fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp();
     let date = Timestamp::from_seconds(u64::try_from(date.as_second()).ok()?);
     Some(date.since(now))
-}
-
-/// The error with its causes, without the address: that may hold a secret.
-fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

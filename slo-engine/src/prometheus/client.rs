@@ -1,6 +1,7 @@
 //! One question to one back end over HTTP (`POST /api/v1/query`), and what its answer means. Whatever is not a whole and
 //! sound answer is a fault, in words.
 
+use crate::unreachable::describe;
 use pqscope_slo_core::objective::DataSource;
 use pqscope_slo_core::time::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -8,7 +9,6 @@ use reqwest::{Certificate, Client, redirect};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -162,14 +162,8 @@ impl Asker {
 
 /// The error with its causes, without the address: that may hold a secret.
 fn unreachable(error: reqwest::Error) -> Fault {
-    let error = error.without_url();
     let timed_out = error.is_timeout();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let _ = write!(text, ": {next}");
-        cause = next.source();
-    }
+    let text = describe(error);
     if timed_out { Fault::TimedOut(text) } else { Fault::Unreachable(text) }
 }
 

@@ -64,7 +64,7 @@ pub(super) async fn measure(
     let question = Question { objective, indicator, asker, now };
     let mut windows = Vec::new();
     for length in lengths(objective) {
-        windows.push((length, question.remembered(memory, length).await?.tally));
+        windows.push((length, question.remembered(memory, length, length).await?.tally));
     }
     let span = objective.window.span(now);
     // A rolling window ends now; a period of the calendar began at its beginning.
@@ -74,7 +74,7 @@ pub(super) async fn measure(
             Duration::from_secs(now.seconds().saturating_sub(span.from).max(1))
         }
     };
-    let spent = question.spent(memory, length).await?;
+    let spent = question.remembered(memory, length, objective.window.nominal()).await?;
     let facts = question.facts(memory, length).await?;
     let groups = match &objective.alert.spike {
         Some(rule) => question.groups(rule).await?,
@@ -112,27 +112,17 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
-    async fn remembered(&self, memory: &mut Memory, length: Duration) -> Result<Counted, Fault> {
-        if let Some((asked, counted)) = memory.windows.get(&length)
-            && is_good(*asked, length, self.now)
-        {
-            return Ok(counted.clone());
-        }
-        let counted = self.window(length, length).await?;
-        memory.windows.insert(length, (self.now, counted.clone()));
-        Ok(counted)
-    }
-
-    /// The SLO window. A period of the calendar has another length at every moment and is remembered under its nominal one,
-    /// unless it has just begun.
-    async fn spent(&self, memory: &mut Memory, length: Duration) -> Result<Counted, Fault> {
-        let nominal = self.objective.window.nominal();
-        if length == nominal {
-            return self.remembered(memory, length).await;
-        }
+    /// Events of the last `length`, remembered under `nominal`: a period of the calendar has another length at every moment,
+    /// and what is remembered of the one before is not of it.
+    async fn remembered(
+        &self,
+        memory: &mut Memory,
+        length: Duration,
+        nominal: Duration,
+    ) -> Result<Counted, Fault> {
         if let Some((asked, counted)) = memory.windows.get(&nominal)
             && is_good(*asked, length, self.now)
-            && self.now.since(*asked) < length
+            && (length == nominal || self.now.since(*asked) < length)
         {
             return Ok(counted.clone());
         }

@@ -32,11 +32,6 @@ impl Batch {
         self.changes.push(Change::Delete(table.key(key)));
     }
 
-    /// Removes records by number.
-    pub(crate) fn extend_deleted(&mut self, table: Table, numbers: impl IntoIterator<Item = u64>) {
-        numbers.into_iter().for_each(|number| self.delete(table, &number.to_be_bytes()));
-    }
-
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         self.changes.is_empty()

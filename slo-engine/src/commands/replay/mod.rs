@@ -15,7 +15,7 @@ mod otlp;
 mod prometheus;
 
 use super::table::{self, span};
-use crate::catalog;
+use crate::{arguments, catalog};
 use anyhow::{Context as _, bail};
 use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,29 +33,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What to replay.
-pub(crate) struct Request<'a> {
-    /// Objective files; the shipped ones when empty.
-    pub(crate) slo: &'a [PathBuf],
-    /// Services file.
-    pub(crate) services: Option<&'a Path>,
-    /// Recorded data.
-    pub(crate) from: &'a [PathBuf],
-    /// How often to evaluate.
-    pub(crate) interval: Duration,
-    /// Whether to print JSON.
-    pub(crate) json: bool,
-}
-
 /// Runs objectives over recorded data and prints what would have happened.
-pub(crate) fn replay(request: &Request<'_>) -> anyhow::Result<()> {
-    let services = request.services.map(catalog::load_services).transpose()?;
-    let catalog = catalog::load(request.slo, services.as_ref())?;
+pub(crate) fn replay(options: &arguments::Replay) -> anyhow::Result<()> {
+    let services = options.services.as_deref().map(catalog::load_services).transpose()?;
+    let catalog = catalog::load(&options.slo, services.as_ref())?;
     let mut err = std::io::stderr().lock();
     for warning in &catalog.warnings {
         writeln!(err, "{warning}")?;
     }
-    let mut samples = read_all(request.from, &catalog)?;
+    let mut samples = read_all(&options.from, &catalog)?;
     samples.sort_by_key(|arrived| arrived.at);
     let (Some(first), Some(last)) = (samples.first().map(|one| one.at), samples.last().map(|one| one.at))
     else {
@@ -65,7 +51,7 @@ pub(crate) fn replay(request: &Request<'_>) -> anyhow::Result<()> {
     let mut replay = Replay::new(
         catalog.objectives,
         begin.max(first.before(Duration::from_secs(3_600))),
-        request.interval,
+        options.evaluation_interval,
     );
     let bar = progress(&samples);
     let mut refused: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -83,13 +69,13 @@ pub(crate) fn replay(request: &Request<'_>) -> anyhow::Result<()> {
             *refused.entry(why.word()).or_insert(0) += 1;
         }
     }
-    replay.pass(last.after(request.interval));
+    replay.pass(last.after(options.evaluation_interval));
     bar.finish_and_clear();
     for (word, count) in &refused {
         writeln!(err, "pqscope-slo: {count} points were refused: {word}")?;
     }
     let outcomes = replay.finish();
-    let text = if request.json { as_json(&outcomes, first, last)? } else { as_text(&outcomes, first, last) };
+    let text = if options.json { as_json(&outcomes, first, last)? } else { as_text(&outcomes, first, last) };
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(())
 }
