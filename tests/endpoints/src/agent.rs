@@ -26,8 +26,9 @@ pub(crate) fn read(program: &str, capture: &Path, keys: Option<&Path>) -> Result
         let record: Value = serde_json::from_slice(line)?;
         let port = |side: &str| record[side]["port"].as_u64().and_then(|port| u16::try_from(port).ok());
         let ports = port("client").zip(port("server")).context("a record without ports")?;
-        if records.insert(ports, record).is_some() {
-            bail!("two records about the ports {ports:?}");
+        if let Some(other) = records.insert(ports, record) {
+            let record = &records[&ports];
+            bail!("two records about the ports {ports:?}: {other} and {record}");
         }
     }
     Ok(records)
