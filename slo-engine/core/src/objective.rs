@@ -158,6 +158,33 @@ impl<Q> Indicator<Q> {
         }
     }
 
+    /// The same with other queries.
+    ///
+    /// # Errors
+    /// The first that `query` gives.
+    pub fn try_map<B, E>(&self, query: impl Fn(&Q) -> Result<B, E>) -> Result<Indicator<B>, E> {
+        Ok(match self {
+            Self::Good { good, total } => Indicator::Good { good: query(good)?, total: query(total)? },
+            Self::Bad { bad, total } => Indicator::Bad { bad: query(bad)?, total: query(total)? },
+            Self::AtMost { observations, bound } => {
+                Indicator::AtMost { observations: query(observations)?, bound: *bound }
+            }
+            Self::Relative { observations, baseline } => Indicator::Relative {
+                observations: query(observations)?,
+                baseline: Baseline {
+                    observations: query(&baseline.observations)?,
+                    quantile: baseline.quantile,
+                    margin: baseline.margin,
+                    least_events: baseline.least_events,
+                    pinned: baseline.pinned,
+                    by: baseline.by.clone(),
+                },
+            },
+            Self::Level { level, bound } => Indicator::Level { level: query(level)?, bound: *bound },
+            Self::Ratio { ratio, of_good } => Indicator::Ratio { ratio: query(ratio)?, of_good: *of_good },
+        })
+    }
+
     /// Picks all events.
     pub const fn total(&self) -> &Q {
         match self {

@@ -158,16 +158,17 @@ macro_rules! hexadecimal {
 hexadecimal!(SeriesId);
 hexadecimal!(SourceId);
 
-struct IdentityHash(Sha256);
+/// Identity of a few texts: the first 16 bytes of SHA-256 over a domain word and them, each preceded by its length.
+pub(crate) struct IdentityHash(Sha256);
 
 impl IdentityHash {
-    fn new(domain: &str) -> Self {
+    pub(crate) fn new(domain: &str) -> Self {
         let mut hash = Self(Sha256::new());
         hash.text(domain);
         hash
     }
 
-    fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.0.update((text.len() as u64).to_be_bytes());
         self.0.update(text.as_bytes());
     }
@@ -180,7 +181,7 @@ impl IdentityHash {
         }
     }
 
-    fn finish(self) -> [u8; 16] {
+    pub(crate) fn finish(self) -> [u8; 16] {
         let mut id = [0; 16];
         id.iter_mut().zip(self.0.finalize()).for_each(|(to, from)| *to = from);
         id

@@ -59,46 +59,29 @@ impl Handshake {
 
 /// nginx: `$ssl_protocol`, `$ssl_curve`, `$ssl_curves`, `$ssl_server_name`, `$ssl_session_reused`, `$time_iso8601` or
 /// `$msec`, `$connection_requests`, each under its own name.
-pub(super) fn read_nginx(record: &Value) -> Reading {
-    if !record.is_object() {
-        return Reading::Unreadable;
-    }
-    let time = ["time_iso8601", "time", "msec"].iter().find_map(|name| time_of(&text_at(record, name)?));
-    handshake(
-        record,
-        time,
-        &Names {
-            version: &["ssl_protocol"],
-            group: &["ssl_curve"],
-            offered: &["ssl_curves"],
-            service: &["ssl_server_name", "server_name", "host"],
-            failure: &[],
-        },
-    )
-}
+pub(super) const NGINX: Names = Names {
+    time: &["time_iso8601", "time", "msec"],
+    version: &["ssl_protocol"],
+    group: &["ssl_curve"],
+    offered: &["ssl_curves"],
+    service: &["ssl_server_name", "server_name", "host"],
+    failure: &[],
+};
 
 /// Envoy, for keys that its operators usually take for `%DOWNSTREAM_TLS_VERSION%`, `%REQUESTED_SERVER_NAME%`,
 /// `%START_TIME%` and `%DOWNSTREAM_TRANSPORT_FAILURE_REASON%`.
-pub(super) fn read_envoy(record: &Value) -> Reading {
-    if !record.is_object() {
-        return Reading::Unreadable;
-    }
-    let time = ["start_time", "timestamp", "time"].iter().find_map(|name| time_of(&text_at(record, name)?));
-    handshake(
-        record,
-        time,
-        &Names {
-            version: &["downstream_tls_version", "tls_version"],
-            group: &["downstream_tls_group", "tls_group", "downstream_tls_curve"],
-            offered: &[],
-            service: &["requested_server_name", "authority"],
-            failure: &["downstream_transport_failure_reason"],
-        },
-    )
-}
+pub(super) const ENVOY: Names = Names {
+    time: &["start_time", "timestamp", "time"],
+    version: &["downstream_tls_version", "tls_version"],
+    group: &["downstream_tls_group", "tls_group", "downstream_tls_curve"],
+    offered: &[],
+    service: &["requested_server_name", "authority"],
+    failure: &["downstream_transport_failure_reason"],
+};
 
 /// Where an access log has what.
-struct Names {
+pub(super) struct Names {
+    time: &'static [&'static str],
     version: &'static [&'static str],
     group: &'static [&'static str],
     offered: &'static [&'static str],
@@ -106,7 +89,12 @@ struct Names {
     failure: &'static [&'static str],
 }
 
-fn handshake(record: &Value, time: Option<Timestamp>, names: &Names) -> Reading {
+/// What a line says of its connection.
+pub(super) fn read(record: &Value, names: &Names) -> Reading {
+    if !record.is_object() {
+        return Reading::Unreadable;
+    }
+    let time = names.time.iter().find_map(|name| time_of(&text_at(record, name)?));
     let first =
         |names: &[&str]| names.iter().find_map(|name| text_at(record, name).filter(|text| text != "-"));
     let failed = first(names.failure).is_some();

@@ -157,8 +157,8 @@ impl Reader {
             Kind::Kubernetes => kubernetes::read(record),
             Kind::Cosign => cosign::read(record),
             Kind::Json => mapping::read(&self.adapter.mappings, record),
-            Kind::Envoy => access::read_envoy(record),
-            Kind::Nginx => access::read_nginx(record),
+            Kind::Envoy => access::read(record, &access::ENVOY),
+            Kind::Nginx => access::read(record, &access::NGINX),
         };
         match reading {
             Reading::Event(event) => Reading::Event(self.complete(event, place, number)),

@@ -136,7 +136,9 @@ impl Desk {
             DeskRecord::Horizon(horizon) => self.memory.restore_horizon(horizon),
             DeskRecord::Label(attribute, value, used) => self.labels.restore((attribute, value), used),
             DeskRecord::Rotation(rotation) => self.rotations.restore(*rotation),
-            DeskRecord::Event(event) => self.history.restore(*event),
+            DeskRecord::Event(event) => {
+                self.history.restore(*event);
+            }
         }
     }
 

@@ -47,8 +47,7 @@ impl History {
     }
 
     pub(super) fn add(&mut self, event: Event) {
-        let place = (event.time, event.key());
-        self.restore(event);
+        let place = self.restore(event);
         self.dirty.insert(place);
         if self.bulk.len() > self.most_bulk
             && let Some(oldest) = self.bulk.first().copied()
@@ -62,12 +61,14 @@ impl History {
         }
     }
 
-    pub(super) fn restore(&mut self, event: Event) {
+    /// Puts an event in its place.
+    pub(super) fn restore(&mut self, event: Event) -> Place {
         let place = (event.time, event.key());
         if event.kind.is_bulk() && event.data.result != Some(Outcome::Failure) {
             self.bulk.insert(place);
         }
         self.events.insert(place, event);
+        place
     }
 
     fn remove(&mut self, place: Place) {

@@ -27,10 +27,10 @@ pub use instant::parse_time;
 pub use kind::{EventKind, Outcome, ReasonClass};
 pub use refusal::{Refusal, RefusalReason};
 
+use crate::series::IdentityHash;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 /// Longest `id` and `source` of an event, in bytes.
 const LONGEST_IDENTITY_BYTES: usize = 1024;
@@ -66,14 +66,10 @@ pub struct EventKey([u8; 16]);
 impl EventKey {
     /// The identity of an event.
     pub fn new(source: &str, id: &str) -> Self {
-        let mut hash = Sha256::new();
-        for text in ["pqscope event 1", source, id] {
-            hash.update((text.len() as u64).to_be_bytes());
-            hash.update(text.as_bytes());
-        }
-        let mut key = [0; 16];
-        key.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
-        Self(key)
+        let mut hash = IdentityHash::new("pqscope event 1");
+        hash.text(source);
+        hash.text(id);
+        Self(hash.finish())
     }
 
     /// The identity as bytes for a key.

@@ -171,12 +171,14 @@ impl<'a> Index<'a> {
             findings.error(&other.place, "one SLI cannot be measured in two places", help);
             return None;
         }
-        let Some(name) = queries.first().and_then(|query| query.source.clone()) else {
-            return shape::convert(&indicator, |query| match &query.ask {
-                Ask::Selector(selector) => Some(selector.clone()),
-                Ask::PromQl(_) => None,
+        let selectors = indicator
+            .try_map(|query| match &query.ask {
+                Ask::Selector(selector) => Ok(selector.clone()),
+                Ask::PromQl(_) => Err(()),
             })
-            .map(Sli::Embedded);
+            .ok();
+        let Some(name) = queries.first().and_then(|query| query.source.clone()) else {
+            return selectors.map(Sli::Embedded);
         };
         let source = self.find("DataSource", &name, findings).and_then(|document| match &document.body {
             Body::DataSource(Some(raw)) => {
@@ -185,21 +187,19 @@ impl<'a> Index<'a> {
             _ => None,
         })?;
         // Selectors are compiled as a whole, for what a metric is called depends on its place in the indicator.
-        let selectors = shape::convert(&indicator, |query| match &query.ask {
-            Ask::Selector(selector) => Some(selector.clone()),
-            Ask::PromQl(_) => None,
-        });
         let indicator = match selectors {
             Some(selectors) => promql::compile(&selectors),
-            None => shape::convert(&indicator, |query| match &query.ask {
-                Ask::PromQl(query) => Some(query.clone()),
-                Ask::Selector(_) => None,
-            })
-            .or_else(|| {
-                let help = "write all of them as `type: pqscope`, or all as `type: Prometheus`";
-                findings.error(&name.place, "one SLI cannot be asked for in two languages", help);
-                None
-            })?,
+            None => indicator
+                .try_map(|query| match &query.ask {
+                    Ask::PromQl(query) => Ok(query.clone()),
+                    Ask::Selector(_) => Err(()),
+                })
+                .ok()
+                .or_else(|| {
+                    let help = "write all of them as `type: pqscope`, or all as `type: Prometheus`";
+                    findings.error(&name.place, "one SLI cannot be asked for in two languages", help);
+                    None
+                })?,
         };
         Some(Sli::Prometheus { source, indicator })
     }

@@ -115,30 +115,3 @@ fn threshold(
     }
     Some(Indicator::AtMost { observations: metric.clone(), bound: value })
 }
-
-/// The indicator with other queries; `None` when one of them cannot be had.
-pub(super) fn convert<A, B>(
-    indicator: &Indicator<A>,
-    query: impl Fn(&A) -> Option<B>,
-) -> Option<Indicator<B>> {
-    Some(match indicator {
-        Indicator::Good { good, total } => Indicator::Good { good: query(good)?, total: query(total)? },
-        Indicator::Bad { bad, total } => Indicator::Bad { bad: query(bad)?, total: query(total)? },
-        Indicator::AtMost { observations, bound } => {
-            Indicator::AtMost { observations: query(observations)?, bound: *bound }
-        }
-        Indicator::Relative { observations, baseline } => Indicator::Relative {
-            observations: query(observations)?,
-            baseline: Baseline {
-                observations: query(&baseline.observations)?,
-                quantile: baseline.quantile,
-                margin: baseline.margin,
-                least_events: baseline.least_events,
-                pinned: baseline.pinned,
-                by: baseline.by.clone(),
-            },
-        },
-        Indicator::Level { level, bound } => Indicator::Level { level: query(level)?, bound: *bound },
-        Indicator::Ratio { ratio, of_good } => Indicator::Ratio { ratio: query(ratio)?, of_good: *of_good },
-    })
-}

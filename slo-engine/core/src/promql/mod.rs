@@ -7,10 +7,11 @@
 pub mod name;
 pub mod query;
 
-use crate::objective::{Baseline, Indicator, PromQuery};
+use crate::objective::{Indicator, PromQuery};
 use crate::series::Selector;
 use name::{Place, selector};
 use promql_parser::parser::{self, Expr, value::ValueType};
+use std::convert::Infallible;
 
 /// Stands for the range in a query that somebody wrote.
 pub const WINDOW: &str = "{{window}}";
@@ -60,33 +61,16 @@ pub fn compile(indicator: &Indicator<Selector>) -> Indicator<PromQuery> {
 
 /// The same indicator for a back end: plain selectors, of a classic histogram its `_bucket` series.
 pub fn compile_for(indicator: &Indicator<Selector>, histograms: Histograms) -> Indicator<PromQuery> {
-    let query = |place| move |picked: &Selector| PromQuery(selector(picked, place));
-    let events = query(Place::Events);
-    let sizes = query(match histograms {
-        Histograms::Native => Place::Native,
-        Histograms::Classic => Place::Buckets,
-    });
-    let gauge = query(Place::Gauge);
-    match indicator {
-        Indicator::Good { good, total } => Indicator::Good { good: events(good), total: events(total) },
-        Indicator::Bad { bad, total } => Indicator::Bad { bad: events(bad), total: events(total) },
-        Indicator::AtMost { observations, bound } => {
-            Indicator::AtMost { observations: sizes(observations), bound: *bound }
-        }
-        Indicator::Relative { observations, baseline } => Indicator::Relative {
-            observations: sizes(observations),
-            baseline: Baseline {
-                observations: sizes(&baseline.observations),
-                quantile: baseline.quantile,
-                margin: baseline.margin,
-                least_events: baseline.least_events,
-                pinned: baseline.pinned,
-                by: baseline.by.clone(),
-            },
+    let place = match indicator {
+        Indicator::Good { .. } | Indicator::Bad { .. } => Place::Events,
+        Indicator::AtMost { .. } | Indicator::Relative { .. } => match histograms {
+            Histograms::Native => Place::Native,
+            Histograms::Classic => Place::Buckets,
         },
-        Indicator::Level { level, bound } => Indicator::Level { level: gauge(level), bound: *bound },
-        Indicator::Ratio { ratio, of_good } => Indicator::Ratio { ratio: gauge(ratio), of_good: *of_good },
-    }
+        Indicator::Level { .. } | Indicator::Ratio { .. } => Place::Gauge,
+    };
+    let Ok(compiled) = indicator.try_map(|picked| Ok::<_, Infallible>(PromQuery(selector(picked, place))));
+    compiled
 }
 
 #[cfg(test)]

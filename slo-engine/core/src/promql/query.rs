@@ -212,10 +212,15 @@ fn over(text: &str, function: &str, range: &str) -> String {
     if text.contains(WINDOW) { text.replace(WINDOW, range) } else { format!("{function}({text}[{range}])") }
 }
 
+/// How far back a selector looks; nothing for now.
+pub fn offset(ago: Duration) -> String {
+    if ago.is_zero() { String::new() } else { format!(" offset {}", span_text(ago)) }
+}
+
 /// What was counted in a window, per series.
 fn increase(text: &str, span: Span) -> String {
     let length = span_text(span.length);
-    let ago = if span.ago.is_zero() { String::new() } else { format!(" offset {}", span_text(span.ago)) };
+    let ago = offset(span.ago);
     if text.contains(WINDOW) {
         let bracket = format!("[{WINDOW}]");
         return text.replace(&bracket, &format!("[{length}]{ago}")).replace(WINDOW, &length);

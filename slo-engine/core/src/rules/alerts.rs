@@ -173,8 +173,8 @@ fn day_spend_active(family: &Sheet<'_>) -> Option<Rule> {
     let on = format!("on ({SLO})");
     let (short, bad) = (family.burn(shortest), family.bad(DAY));
     let limit = match family.objective.goal {
-        Goal::Growth { .. } => number(share * (1.0 - 1e-9)),
-        _ => format!("{} * {}", number(share * (1.0 - 1e-9)), allowed(family)),
+        Goal::Growth { .. } => nearly(share),
+        _ => format!("{} * {}", nearly(share), allowed(family)),
     };
     let expression = format!(
         "{bad} >= {on} ({limit} * {on} {} * {on} clamp_min({} / clamp_min(time() - {}, 1), 1))\n\

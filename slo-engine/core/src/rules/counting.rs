@@ -5,8 +5,8 @@ use super::names::{
 };
 use super::{Rule, RuleKind, Sheet};
 use crate::objective::{Budgeting, Goal, Indicator, PromQuery};
-use crate::promql::name::{bucket_matcher, narrowed, quoted, renamed};
-use crate::promql::query::{self, Counts, Span, is_classic, number};
+use crate::promql::name::{bucket_matcher, narrowed, renamed};
+use crate::promql::query::{self, Counts, Span, is_classic, number, offset};
 use crate::time::span_text;
 use pqscope_telemetry::exposition::label_name;
 use std::time::Duration;
@@ -67,7 +67,7 @@ impl Counter {
     fn native(selector: &str, bound: Option<f64>, ago: Duration, step: Duration) -> Self {
         let Self { now, before, known, .. } = Self::plain(selector, ago, step);
         let count = |histogram: &str| format!("histogram_count({histogram})");
-        let grew = Some(format!("({} >= {})", count(&now), count(&before)));
+        let grew = bound.map(|_| format!("({} >= {})", count(&now), count(&before)));
         let counted = |histogram: &str| match bound {
             None => count(histogram),
             Some(bound) => {
@@ -78,7 +78,6 @@ impl Counter {
                 )
             }
         };
-        let grew = grew.filter(|_| bound.is_some());
         Self { now: counted(&now), before: counted(&before), known, grew }
     }
 
@@ -91,10 +90,6 @@ impl Counter {
         };
         format!("{grown}\nor ({now} and on (job, instance) {known})")
     }
-}
-
-pub(super) fn offset(ago: Duration) -> String {
-    if ago.is_zero() { String::new() } else { format!(" offset {}", span_text(ago)) }
 }
 
 /// The counters of the part that is counted and of all events.
@@ -141,13 +136,12 @@ fn totals(sheet: &Sheet<'_>) -> Vec<Rule> {
 /// By groups, which the totals are the sums of: counters are read once.
 fn group_totals(sheet: &Sheet<'_>) -> Vec<Rule> {
     let groups = group_labels(sheet).join(", ");
-    let slo = quoted(&sheet.objective.name);
     let rule = |(result, counter): (&str, Counter)| {
-        let last = format!("{GROUPS_RUNNING}{{{SLO}={slo},{RESULT}=\"{result}\"}}");
+        let last = sheet.own(GROUPS_RUNNING, &format!(",{RESULT}=\"{result}\""));
         // Every group has both series, whatever it has seen.
         let all = match result {
             "total" => String::new(),
-            _ => format!("\nor 0 * {GROUPS_RUNNING}{{{SLO}={slo},{RESULT}=\"total\"}}"),
+            _ => format!("\nor 0 * {}", sheet.own(GROUPS_RUNNING, &format!(",{RESULT}=\"total\""))),
         };
         let expression =
             format!("sum by ({groups}) (\n{}\nor last_over_time({last}[{REACH}]){all}\n)", counter.step());

@@ -197,7 +197,7 @@ impl<'a> Sheet<'a> {
 
     /// Whether good events are counted beside all; else bad ones are.
     pub(super) fn good_is_counted(&self) -> bool {
-        if matches!(self.objective.goal, Goal::Growth { .. }) {
+        if self.is_growth() {
             return false;
         }
         self.slice().is_some() || !matches!(*self.indicator, Indicator::Bad { .. })

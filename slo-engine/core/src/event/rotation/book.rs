@@ -15,16 +15,13 @@ pub struct Rotations {
     grace: Duration,
     most: usize,
     all: BTreeMap<String, Rotation>,
-    /// Those without an outcome.
-    open: BTreeSet<String>,
     dirty: BTreeSet<String>,
 }
 
 impl Rotations {
     /// None, for a process that began to listen at `started`.
     pub fn new(started: Timestamp, most: usize) -> Self {
-        let (open, dirty) = (BTreeSet::new(), BTreeSet::new());
-        Self { started, grace: ARRIVAL_GRACE, most, all: BTreeMap::new(), open, dirty }
+        Self { started, grace: ARRIVAL_GRACE, most, all: BTreeMap::new(), dirty: BTreeSet::new() }
     }
 
     /// Waits so long after the due time for reports that are under way.
@@ -46,7 +43,7 @@ impl Rotations {
         let refuse =
             |message: String| Err(Refusal::of(RefusalReason::RotationLimit, "data.rotation_id", message));
         match self.all.get(id) {
-            None if self.all.len() >= self.most && self.open.len() >= self.all.len() => {
+            None if self.all.len() >= self.most && self.all.values().all(Rotation::is_open) => {
                 refuse(format!("names a new rotation, and {} are open already", self.most))
             }
             Some(rotation)
@@ -69,7 +66,6 @@ impl Rotations {
         if !self.all.contains_key(id) {
             self.make_room();
             self.all.insert(id.to_owned(), Rotation::new(id, event.time, now));
-            self.open.insert(id.to_owned());
         }
         self.all.get_mut(id)?.note(event);
         self.dirty.insert(id.to_owned());
@@ -80,14 +76,12 @@ impl Rotations {
 
     /// Settles all whose time is over; forgets those that are past.
     pub(crate) fn tick(&mut self, now: Timestamp) -> Vec<(Rotation, Settlement)> {
-        let open: Vec<String> = self.open.iter().cloned().collect();
-        let settled = open
-            .iter()
-            .filter_map(|id| {
-                let settlement = self.all.get(id)?.settlement(self.started, self.grace, now)?;
-                self.settle(id, settlement)
-            })
+        let (started, grace) = (self.started, self.grace);
+        let open = self.all.values().filter(|rotation| rotation.is_open());
+        let ends: Vec<(String, Settlement)> = open
+            .filter_map(|rotation| Some((rotation.id.clone(), rotation.settlement(started, grace, now)?)))
             .collect();
+        let settled = ends.into_iter().filter_map(|(id, end)| self.settle(&id, end)).collect();
         let past: Vec<String> = self
             .all
             .values()
@@ -103,7 +97,6 @@ impl Rotations {
     fn settle(&mut self, id: &str, settlement: Settlement) -> Option<(Rotation, Settlement)> {
         let rotation = self.all.get_mut(id)?;
         rotation.settled = Some(settlement);
-        self.open.remove(id);
         self.dirty.insert(id.to_owned());
         Some((rotation.clone(), settlement))
     }
@@ -112,7 +105,6 @@ impl Rotations {
     pub(crate) fn reopen(&mut self, id: &str) {
         if let Some(rotation) = self.all.get_mut(id) {
             rotation.settled = None;
-            self.open.insert(id.to_owned());
             self.dirty.insert(id.to_owned());
         }
     }
@@ -131,14 +123,10 @@ impl Rotations {
 
     fn forget(&mut self, id: &str) {
         self.all.remove(id);
-        self.open.remove(id);
         self.dirty.insert(id.to_owned());
     }
 
     pub(crate) fn restore(&mut self, rotation: Rotation) {
-        if rotation.settled.is_none() {
-            self.open.insert(rotation.id.clone());
-        }
         self.all.insert(rotation.id.clone(), rotation);
     }
 

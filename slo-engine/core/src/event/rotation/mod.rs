@@ -22,7 +22,7 @@ mod book;
 
 pub use book::{MOST_ROTATIONS, Rotations};
 
-use super::{Event, EventKey, Outcome};
+use super::{Event, Outcome};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -146,12 +146,17 @@ impl Rotation {
         Self { id: id.to_owned(), first, heard, ..Self::default() }
     }
 
+    /// Whether it has no outcome yet.
+    fn is_open(&self) -> bool {
+        self.settled.is_none()
+    }
+
     /// Takes an event about it.
     fn note(&mut self, event: &Event) {
         let data = &event.data;
         self.first = self.first.min(event.time);
         if self.settled.is_none() {
-            let stamp = (event.time, EventKey::new(&event.source, &event.id).to_bytes());
+            let stamp = (event.time, event.key().to_bytes());
             amend(&mut self.planned_at, stamp, data.planned_at);
             amend(&mut self.due_at, stamp, data.due_at);
             amend(&mut self.expected, stamp, (!data.services.is_empty()).then(|| data.services.clone()));
