@@ -38,6 +38,11 @@ impl Tier {
         }
     }
 
+    /// The finest tier whose edges reach so far back.
+    pub fn reaching(age: Duration) -> Self {
+        Self::ALL.into_iter().find(|tier| age <= tier.reach()).unwrap_or(Self::Day)
+    }
+
     /// How far back the edge of a window is exact to this tier.
     pub const fn reach(self) -> Duration {
         Duration::from_secs(match self {
@@ -148,6 +153,6 @@ pub(crate) fn outward(span: Window, now: Timestamp) -> Window {
 
 pub(crate) fn edge(seconds: u64, now: Timestamp) -> Edge {
     let age = next_bucket(now).saturating_sub(seconds);
-    let tier = Tier::ALL.into_iter().find(|tier| age <= tier.reach().as_secs()).unwrap_or(Tier::Day);
+    let tier = Tier::reaching(Duration::from_secs(age));
     Edge { seconds: floor(seconds, tier.seconds()), tier }
 }

@@ -64,6 +64,11 @@ impl Detection {
         self.told.map(|told| told.since(self.began))
     }
 
+    /// When it became known.
+    pub fn known(&self) -> Timestamp {
+        self.told.or(self.entered.as_ref().map(|entered| entered.at)).unwrap_or(self.began)
+    }
+
     /// What it adds to the counts: one observation, at the time it became known.
     pub fn contribution(&self) -> (Series, Timestamp, Measured) {
         let result = if self.told.is_some() { "detected" } else { "missed" };
@@ -79,8 +84,7 @@ impl Detection {
         let histogram = Explicit::new(&BOUNDS, &counts, 1)
             .map(crate::distribution::Distribution::from)
             .unwrap_or_default();
-        let at = self.told.or(self.entered.as_ref().map(|entered| entered.at)).unwrap_or(self.began);
-        (series, at, histogram.into())
+        (series, self.known(), histogram.into())
     }
 }
 

@@ -6,8 +6,8 @@ use crate::burn::{Budget, Tally, budget_share, reaches};
 use crate::distribution::to_float;
 use crate::ledger::Ledger;
 use crate::measure::{
-    Aside, BaselineReading, DAY, FORECAST_WINDOW, GROWTH_FORECAST_WINDOW, LevelReading, Measurements, Picked,
-    lengths, measure, measure_picked,
+    Aside, BaselineReading, DAY, GROWTH_FORECAST_WINDOW, LevelReading, Measurements, Picked, forecast_window,
+    lengths, measure,
 };
 use crate::objective::{AlertTier, Goal, NoDataPolicy, Objective};
 use crate::selection::Selections;
@@ -179,10 +179,10 @@ pub fn evaluate(
     now: Timestamp,
 ) -> Evaluation {
     let Some(indicator) = objective.sli.embedded() else {
-        return judge(objective, measure(objective, ledger, selections, aside, now));
+        return judge(objective, Measurements::of_back_end(now));
     };
     let picked = Picked::new(indicator, ledger, selections);
-    let mut evaluation = judge(objective, measure_picked(objective, &picked, ledger, aside, now));
+    let mut evaluation = judge(objective, measure(objective, &picked, ledger, aside, now));
     evaluation.causes = causes(objective, &picked, ledger, &evaluation);
     evaluation
 }
@@ -204,11 +204,7 @@ pub fn judge(objective: &Objective, measured: Measurements) -> Evaluation {
         .iter()
         .filter_map(|tier| Some(judge_tier(objective, *tier, find(tier.long)?, find(tier.short)?)))
         .collect();
-    let forecast = match objective.goal {
-        Goal::Growth { .. } => GROWTH_FORECAST_WINDOW,
-        _ => FORECAST_WINDOW,
-    };
-    let pace = find(forecast).and_then(|reading| reading.burn);
+    let pace = find(forecast_window(objective.goal)).and_then(|reading| reading.burn);
     let budget = Budget::new(measured.spent, allowed, objective.window.nominal(), pace);
     let breach = match objective.goal {
         Goal::ZeroTolerance { hold, .. } => {
@@ -419,13 +415,11 @@ fn causes(
     let window = Window::ending(now, length);
     let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for id in picked.bad_ids() {
-        let (Some(series), Some(sum)) = (ledger.series(id), ledger.sum(id, window, now)) else {
-            continue;
-        };
+        let Some(series) = ledger.series(id) else { continue };
         let named = CAUSE_ATTRIBUTES.into_iter().map(|key| (key, series.attribute(key)));
         let Some(name) = named.into_iter().find(|(_, value)| !value.is_empty()) else { continue };
         let count: &mut u64 = counts.entry(name).or_insert(0);
-        *count = count.saturating_add(sum.total());
+        *count = count.saturating_add(ledger.count(id, window, now));
     }
     let mut causes: Vec<Cause> = counts
         .into_iter()
@@ -478,7 +472,7 @@ pub fn chart(
 ) -> Vec<ChartPoint> {
     let Some(indicator) = objective.sli.embedded() else { return Vec::new() };
     let picked = Picked::new(indicator, ledger, selections);
-    let kept = Tier::ALL.into_iter().find(|tier| length + step <= tier.reach()).unwrap_or(Tier::Day);
+    let kept = Tier::reaching(length + step);
     let step = step.as_secs().max(1).next_multiple_of(kept.seconds());
     let to = (now.seconds() + 1).next_multiple_of(step);
     let count = length.as_secs().div_ceil(step).max(1);

@@ -243,17 +243,15 @@ impl Advance {
     }
 
     /// The state of the stream after it.
-    pub(crate) fn after(&self, known: Option<StreamState>) -> StreamState {
+    pub(crate) fn after(self, known: Option<StreamState>) -> StreamState {
         match self {
-            Self::Cumulative { start, time, value, .. } => {
-                StreamState::Cumulative { start: *start, time: *time, value: value.clone() }
-            }
+            Self::Cumulative { start, time, value, .. } => StreamState::Cumulative { start, time, value },
             Self::Delta { mark, .. } => {
                 let (recent, forgotten) = match known {
                     Some(StreamState::Delta { recent, forgotten }) => (recent, forgotten),
                     _ => (VecDeque::new(), Timestamp::EPOCH),
                 };
-                remember(recent, forgotten, *mark)
+                remember(recent, forgotten, mark)
             }
         }
     }
@@ -331,7 +329,7 @@ struct Last<'a> {
 
 /// A further point of a cumulative stream.
 fn next(last: Last<'_>, background: Background, point: &Point, value: &Measured) -> Result<Step, Rejected> {
-    if !value.same_kind(last.value) {
+    if value.kind() != last.value.kind() {
         return Err(Rejected::KindChanged);
     }
     if point.time == last.time && point.start == last.start {

@@ -17,7 +17,7 @@ use crate::spike::Group;
 use crate::time::Timestamp;
 use pqscope_telemetry::attribute;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,19 +98,32 @@ pub struct Measurements {
     pub fault: Option<String>,
 }
 
-/// The window lengths that an evaluation of the objective needs, shortest first.
-pub fn lengths(objective: &Objective) -> Vec<Duration> {
-    let forecast = match objective.goal {
+impl Measurements {
+    /// Of an objective that the engine has no counts of.
+    pub(crate) fn of_back_end(now: Timestamp) -> Self {
+        let fault = Some("this objective is measured by a back end".to_owned());
+        Self { at: now, fault, ..Self::default() }
+    }
+}
+
+/// The window whose pace tells when the budget is gone.
+pub(crate) const fn forecast_window(goal: Goal) -> Duration {
+    match goal {
         Goal::Growth { .. } => GROWTH_FORECAST_WINDOW,
         _ => FORECAST_WINDOW,
-    };
+    }
+}
+
+/// The window lengths that an evaluation of the objective needs, shortest first.
+pub fn lengths(objective: &Objective) -> Vec<Duration> {
     let tiers = objective.alert.tiers.iter().flat_map(|tier| [tier.long, tier.short]);
     let hold = match objective.goal {
         Goal::ZeroTolerance { hold, .. } => Some(hold),
         _ => None,
     };
     let day = objective.alert.day_share.map(|_| DAY);
-    let mut lengths: Vec<Duration> = tiers.chain(hold).chain(day).chain([forecast]).collect();
+    let mut lengths: Vec<Duration> =
+        tiers.chain(hold).chain(day).chain([forecast_window(objective.goal)]).collect();
     lengths.sort_unstable();
     // Silence is looked for in the shortest window, which must not be longer than the silence that alerts.
     if let NoDataPolicy::Alert { after, .. } = objective.alert.no_data {
@@ -138,23 +151,8 @@ impl Aside<'_> {
     pub const NONE: Aside<'static> = Aside { exclusions: &[], slices: None };
 }
 
-/// Takes all measurements of an objective over the engine's own counts.
-pub fn measure(
-    objective: &Objective,
-    ledger: &Ledger,
-    selections: &mut Selections,
-    aside: Aside<'_>,
-    now: Timestamp,
-) -> Measurements {
-    let Some(indicator) = objective.sli.embedded() else {
-        let fault = Some("this objective is measured by a back end".to_owned());
-        return Measurements { at: now, fault, ..Measurements::default() };
-    };
-    measure_picked(objective, &Picked::new(indicator, ledger, selections), ledger, aside, now)
-}
-
-/// As [`measure`], of series that were looked up already.
-pub(crate) fn measure_picked(
+/// Takes all measurements of an objective over the engine's own counts, of series that were looked up already.
+pub(crate) fn measure(
     objective: &Objective,
     picked: &Picked<'_>,
     ledger: &Ledger,
@@ -166,8 +164,10 @@ pub(crate) fn measure_picked(
     let windows: Vec<(Duration, Tally)> =
         lengths(objective).into_iter().map(|length| (length, gauge.last(length))).collect();
     let shortest = windows.first().map_or(FORECAST_WINDOW, |(length, _)| *length);
+    let silence = Window::ending(now, shortest);
     let mut baselines = Vec::new();
-    let spent = gauge.counted(span, &mut baselines);
+    let excluded = gauge.left_out(span);
+    let spent = gauge.whole(span, 1.0, &mut baselines).without(excluded);
     baselines.truncate(MOST_BASELINES);
     let allowed = objective.goal.allowed().unwrap_or(1.0);
     let groups = objective.alert.spike.as_ref().map(|rule| gauge.groups(rule, allowed));
@@ -176,8 +176,8 @@ pub(crate) fn measure_picked(
         windows,
         spent,
         since: picked.began(ledger, now).unwrap_or(now).max(Timestamp::from_seconds(span.from)),
-        excluded: gauge.left_out(span),
-        excused: gauge.is_excused(),
+        excluded,
+        excused: gauge.is_excused(silence),
         groups: groups.unwrap_or_default(),
         folded: objective
             .sli
@@ -185,7 +185,7 @@ pub(crate) fn measure_picked(
             .is_some_and(|indicator| ledger.has_overflow(&indicator.total().metric, span, now)),
         baselines,
         level: picked.level(ledger, now, now),
-        heard: Some(picked.heard(ledger, Window::ending(now, shortest), now)),
+        heard: Some(picked.heard(ledger, silence, now)),
         fault: None,
     }
 }
@@ -264,50 +264,51 @@ struct Gauge<'a> {
 }
 
 impl Gauge<'_> {
-    /// Events of the last so long.
-    fn last(&self, length: Duration) -> Tally {
-        match (self.objective.goal, self.aside.slices) {
-            (Goal::Growth { budget, .. }, _) => {
-                let pace = length.as_secs_f64() / self.objective.window.nominal().as_secs_f64();
-                self.growth(Window::ending(self.now, length), budget * pace)
+    /// The slices of an objective that counts in slices.
+    fn sliced(&self) -> Option<(&SliceBook, Budgeting)> {
+        match self.objective.goal {
+            Goal::Share { budgeting, .. } if budgeting.slice().is_some() => {
+                Some((self.aside.slices?, budgeting))
             }
-            (Goal::Share { budgeting, .. }, Some(book)) if budgeting.slice().is_some() => {
-                let span = book.last(self.now, length);
-                book.tally(budgeting, span).without(self.left_out(span))
-            }
-            _ => self.counted(Window::ending(self.now, length), &mut Vec::new()),
+            _ => None,
         }
     }
 
-    /// Events of a span, without what is excluded.
-    fn counted(&self, span: Window, baselines: &mut Vec<BaselineReading>) -> Tally {
-        match (self.objective.goal, self.aside.slices) {
-            (Goal::Growth { budget, .. }, _) => self.growth(span, budget),
-            (Goal::Share { budgeting, .. }, Some(book)) if budgeting.slice().is_some() => {
-                book.tally(budgeting, span).without(self.left_out(span))
-            }
-            _ => {
-                let whole = self.picked.tally(self.ledger, span, self.now, baselines);
-                whole.without(self.left_out(span))
-            }
+    /// Events of the last so long, without what is excluded.
+    fn last(&self, length: Duration) -> Tally {
+        let pace = length.as_secs_f64() / self.objective.window.nominal().as_secs_f64();
+        let span = match self.sliced() {
+            Some((book, _)) => book.last(self.now, length),
+            None => Window::ending(self.now, length),
+        };
+        self.whole(span, pace, &mut Vec::new()).without(self.left_out(span))
+    }
+
+    /// Events of a span, what is excluded among them. Growth is allowed so large a part of its budget in it.
+    fn whole(&self, span: Window, pace: f64, baselines: &mut Vec<BaselineReading>) -> Tally {
+        if let Goal::Growth { budget, .. } = self.objective.goal {
+            return self.growth(span, budget * pace);
+        }
+        match self.sliced() {
+            Some((book, budgeting)) => book.tally(budgeting, span),
+            None => self.picked.tally(self.ledger, span, self.now, baselines),
         }
     }
 
     /// Events of a span that are excluded.
     fn left_out(&self, span: Window) -> Tally {
-        if self.aside.exclusions.is_empty() {
+        let Objective { name, service, goal, .. } = self.objective;
+        if self.aside.exclusions.is_empty() || matches!(goal, Goal::Growth { .. }) {
             return Tally::default();
         }
-        let Objective { name, service, goal, .. } = self.objective;
         let parts = excluded_parts(self.aside.exclusions, name, service, span).into_iter();
-        match (goal, self.aside.slices) {
-            (Goal::Growth { .. }, _) => Tally::default(),
-            (Goal::Share { budgeting, .. }, Some(book)) if budgeting.slice().is_some() => {
+        match self.sliced() {
+            Some((book, budgeting)) => {
                 // What was excluded in a part of a slice cannot be told from the rest of it: the slice goes as a whole.
                 let slices = joined(parts.map(|part| book.around(part)));
-                slices.into_iter().map(|part| book.tally(*budgeting, part)).sum()
+                slices.into_iter().map(|part| book.tally(budgeting, part)).sum()
             }
-            _ => whole_buckets(parts, span, self.now)
+            None => whole_buckets(parts, span, self.now)
                 .into_iter()
                 .map(|part| self.picked.tally(self.ledger, part, self.now, &mut Vec::new()))
                 .sum(),
@@ -315,10 +316,9 @@ impl Gauge<'_> {
     }
 
     /// Whether an exclusion touches the window in which silence is seen.
-    fn is_excused(&self) -> bool {
+    fn is_excused(&self, silence: Window) -> bool {
         let Objective { name, service, .. } = self.objective;
-        let length = lengths(self.objective).first().copied().unwrap_or(FORECAST_WINDOW);
-        !excluded_parts(self.aside.exclusions, name, service, Window::ending(self.now, length)).is_empty()
+        !excluded_parts(self.aside.exclusions, name, service, silence).is_empty()
     }
 
     /// The groups that the spike detector looks at: those with bad events in the short window.
@@ -460,7 +460,7 @@ impl<'a> Picked<'a> {
     fn heard(&self, ledger: &Ledger, window: Window, now: Timestamp) -> bool {
         self.ids().iter().any(|id| match self {
             Self::Level { .. } | Self::Ratio { .. } => level_of(*id, ledger, window, now).is_some(),
-            _ => ledger.sum(*id, window, now).is_some_and(|sum| sum.total() > 0),
+            _ => ledger.count(*id, window, now) > 0,
         })
     }
 
@@ -598,15 +598,19 @@ fn relative(
     let labels = |id: &Slot| {
         labels_of(&baseline.by, |key| ledger.series(*id).map_or("", |series| series.attribute(key)))
     };
-    let groups: BTreeSet<BTreeMap<String, String>> = ids.iter().map(labels).collect();
+    let mut groups: BTreeMap<BTreeMap<String, String>, (Vec<Slot>, Vec<Slot>)> = BTreeMap::new();
+    for id in ids {
+        groups.entry(labels(id)).or_default().0.push(*id);
+    }
+    for id in usual {
+        if let Some((_, others)) = groups.get_mut(&labels(id)) {
+            others.push(*id);
+        }
+    }
     let mut sum = Tally::default();
-    for group in groups {
-        let of_group = |ids: &[Slot]| {
-            let own = ids.iter().filter(|id| labels(id) == group);
-            merged(own, ledger, window, now)
-        };
-        let Some(own) = of_group(ids) else { continue };
-        let others = of_group(usual);
+    for (group, (own, others)) in groups {
+        let Some(own) = merged(own.iter(), ledger, window, now) else { continue };
+        let others = merged(others.iter(), ledger, window, now);
         let events = others.as_ref().map_or(0, Measured::total);
         let observed = match &others {
             Some(Measured::Distribution(sizes)) if events >= baseline.least_events => {
@@ -653,11 +657,5 @@ pub fn spike_groups() -> (Vec<String>, Vec<String>) {
 
 /// Finest width to which the edge of a window of this length is exact.
 pub fn resolution(length: Duration) -> Duration {
-    let tier = Tier::ALL.into_iter().find(|tier| length <= tier.reach()).unwrap_or(Tier::Day);
-    Duration::from_secs(tier.seconds())
-}
-
-/// Whether an objective needs a slice book.
-pub fn counts_slices(objective: &Objective) -> bool {
-    matches!(objective.goal, Goal::Share { budgeting, .. } if budgeting != Budgeting::Occurrences)
+    Duration::from_secs(Tier::reaching(length).seconds())
 }

@@ -114,10 +114,6 @@ impl Measured {
         }
     }
 
-    pub(crate) fn same_kind(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
-    }
-
     pub(crate) fn map_counts(&self, rule: impl Fn(u64) -> u64) -> Self {
         match self {
             Self::Count(count) => Self::Count(rule(*count)),

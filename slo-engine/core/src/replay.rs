@@ -110,11 +110,6 @@ impl Replay {
         }
     }
 
-    /// Time until which evaluations were made.
-    pub const fn reached(&self) -> Timestamp {
-        self.last
-    }
-
     /// Lets time pass: evaluates at every interval up to and including `now`. Time does not go back.
     pub fn pass(&mut self, now: Timestamp) {
         while self.next <= now {

@@ -110,17 +110,6 @@ pub struct StreamId {
     pub series: SeriesId,
 }
 
-impl StreamId {
-    /// The number as bytes for a key: source, then series.
-    pub fn to_bytes(self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        let (source, series) = bytes.split_at_mut(16);
-        source.copy_from_slice(&self.source.0);
-        series.copy_from_slice(&self.series.0);
-        bytes
-    }
-}
-
 /// A text that is not the 32 hexadecimal digits of an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an identity has 32 hexadecimal digits in lower case")]

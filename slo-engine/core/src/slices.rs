@@ -5,7 +5,7 @@
 //! last for a month; what an objective counts and the length of its slices name the book, so that an edited objective
 //! begins a new one, filled as far back as buckets of the right width reach.
 
-use crate::bucket::{Tier, Window};
+use crate::bucket::{Tier, Window, floor};
 use crate::burn::Tally;
 use crate::objective::{Budgeting, Objective};
 use crate::time::Timestamp;
@@ -92,14 +92,14 @@ impl SliceBook {
 
     /// Judges the slices that are over. `share` gives the share of good events in a span, `None` without events.
     pub fn advance(&mut self, now: Timestamp, keep: Duration, share: impl Fn(Window) -> Option<f64>) {
-        let end = now.seconds() - now.seconds() % self.slice;
+        let end = floor(now.seconds(), self.slice);
         let retold = end.saturating_sub(LATENESS.as_secs().next_multiple_of(self.slice));
         let first = match self.judged_to {
             Some(judged_to) => judged_to.min(retold),
             None if self.days.is_empty() => self.reach(now, keep),
             None => self.first_unknown().min(retold),
         };
-        let mut from = first - first % self.slice;
+        let mut from = floor(first, self.slice);
         while from + self.slice <= end {
             self.set(from, share(Window { from, to: from + self.slice }));
             from += self.slice;
@@ -149,14 +149,14 @@ impl SliceBook {
 
     /// The span of the last `length` in whole slices, up to the last one that is over; at least one.
     pub(crate) fn last(&self, now: Timestamp, length: Duration) -> Window {
-        let to = now.seconds() - now.seconds() % self.slice;
+        let to = floor(now.seconds(), self.slice);
         let length = length.as_secs().next_multiple_of(self.slice).max(self.slice);
         Window { from: to.saturating_sub(length), to }
     }
 
     /// A span in whole slices, those at its ends with it.
     pub(crate) fn around(&self, span: Window) -> Window {
-        Window { from: span.from - span.from % self.slice, to: span.to.next_multiple_of(self.slice) }
+        Window { from: floor(span.from, self.slice), to: span.to.next_multiple_of(self.slice) }
     }
 
     /// Slices that begin within a window.

@@ -3,9 +3,9 @@
 use super::Keeper;
 use pqscope_slo_core::coverage::{self, Check, Expectation, Watch};
 use pqscope_slo_core::intake::Measured;
-use pqscope_slo_core::ledger::Window;
+use pqscope_slo_core::ledger::{Slot, Window};
 use pqscope_slo_core::recorder::Recorder;
-use pqscope_slo_core::series::{Selector, SeriesId};
+use pqscope_slo_core::series::Selector;
 use pqscope_slo_core::services::Services;
 use pqscope_slo_core::time::Timestamp;
 use pqscope_telemetry::attribute;
@@ -60,18 +60,19 @@ fn is_heard(recorder: &Recorder, selector: &Selector, span: Duration, now: Times
     let ledger = recorder.ledger();
     let told = |slot| recorder.series_heard(slot).is_some_and(|heard| now.since(heard) <= span);
     // After a restart nothing was heard yet, and yet what was counted lately was there.
-    ledger.select(selector).any(|id| ledger.slot(id).is_some_and(told) || has_amount(recorder, id, span, now))
+    ledger.select_slots(selector).any(|slot| told(slot) || has_amount(recorder, slot, span, now))
 }
 
-fn has_amount(recorder: &Recorder, id: SeriesId, span: Duration, now: Timestamp) -> bool {
-    let sum = recorder.ledger().sum(id, Window::ending(now, span), now);
+fn has_amount(recorder: &Recorder, slot: Slot, span: Duration, now: Timestamp) -> bool {
+    let sum = recorder.ledger().sum(slot, Window::ending(now, span), now);
     sum.is_some_and(|sum| sum.total() > 0 || matches!(sum, Measured::Level(_)))
 }
 
 /// Names of the endpoints with handshakes lately.
 fn endpoints(recorder: &Recorder, now: Timestamp) -> BTreeSet<String> {
     let endpoints = coverage::endpoints();
-    let ids = recorder.ledger().select(&endpoints).filter(|id| has_amount(recorder, *id, SEEN, now));
-    let series = ids.filter_map(|id| recorder.ledger().series(id));
+    let slots = recorder.ledger().select_slots(&endpoints);
+    let seen = slots.filter(|slot| has_amount(recorder, *slot, SEEN, now));
+    let series = seen.filter_map(|slot| recorder.ledger().series(slot));
     series.map(|series| series.attribute(attribute::SERVICE).to_owned()).collect()
 }

@@ -145,8 +145,7 @@ fn missed(detection: Detection, at: Timestamp) -> Detection {
 
 /// Time first, so that the table reads as a history.
 fn key(detection: &Detection) -> Vec<u8> {
-    let known = detection.told.or(detection.entered.as_ref().map(|entered| entered.at));
-    let mut key = known.unwrap_or(detection.began).nanoseconds().to_be_bytes().to_vec();
+    let mut key = detection.known().nanoseconds().to_be_bytes().to_vec();
     key.extend_from_slice(detection.objective.as_bytes());
     key
 }

@@ -211,18 +211,29 @@ impl Account {
     }
 
     fn join(&self, tier: Tier, from: u32, to: u32, sum: &mut Option<Measured>) {
-        let mut add = |amount: Measured| match sum {
+        self.each(tier, from, to, |_, amount| match sum {
             Some(sum) => {
                 sum.add(&amount);
             }
             None => *sum = Some(amount),
-        };
-        match self.row(tier, from, to) {
-            Row::Counts(buckets) => buckets.into_iter().for_each(|(_, count)| add(Measured::Count(count))),
-            Row::Distributions(buckets) => {
-                buckets.into_iter().for_each(|(_, bytes)| add(decoded(&bytes).into()));
+        });
+    }
+
+    /// Visits the buckets with numbers in `[from, to)`.
+    fn each(&self, tier: Tier, from: u32, to: u32, mut visit: impl FnMut(u32, Measured)) {
+        match &self.rows {
+            Rows::Counts(rows) => {
+                let buckets = row(rows, tier).into_iter().flat_map(|row| row.range(from, to));
+                buckets.for_each(|(number, count)| visit(number, Measured::Count(count)));
             }
-            Row::Levels(buckets) => buckets.into_iter().for_each(|(_, level)| add(Measured::Level(level))),
+            Rows::Distributions(rows) => {
+                let buckets = row(rows, tier).into_iter().flat_map(|row| row.range(from, to));
+                buckets.for_each(|(number, bytes)| visit(number, decoded(bytes).into()));
+            }
+            Rows::Levels(rows) => {
+                let buckets = row(rows, tier).into_iter().flat_map(|row| row.range(from, to));
+                buckets.for_each(|(number, level)| visit(number, Measured::Level(*level)));
+            }
         }
     }
 
@@ -264,17 +275,9 @@ impl Account {
     /// The buckets with numbers in `[from, to)`, each with its end.
     fn parts(&self, tier: Tier, from: u32, to: u32) -> Vec<(Timestamp, Measured)> {
         let end = |number: u32| Timestamp::from_seconds((u64::from(number) + 1) * tier.seconds());
-        match self.row(tier, from, to) {
-            Row::Counts(buckets) => {
-                buckets.into_iter().map(|(number, count)| (end(number), Measured::Count(count))).collect()
-            }
-            Row::Distributions(buckets) => {
-                buckets.into_iter().map(|(number, bytes)| (end(number), decoded(&bytes).into())).collect()
-            }
-            Row::Levels(buckets) => {
-                buckets.into_iter().map(|(number, level)| (end(number), Measured::Level(level))).collect()
-            }
-        }
+        let mut parts = Vec::new();
+        self.each(tier, from, to, |number, amount| parts.push((end(number), amount)));
+        parts
     }
 
     /// A copy of the buckets with numbers in `[from, to)`.

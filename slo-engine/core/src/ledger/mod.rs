@@ -92,7 +92,6 @@ impl Handle for SeriesId {
 
 #[derive(Default)]
 struct Members {
-    ids: Vec<SeriesId>,
     slots: Vec<Slot>,
     /// Those of them that senders folded events into.
     overflow: Vec<Slot>,
@@ -196,19 +195,13 @@ impl Ledger {
 
     /// The series that a selector picks.
     pub fn select<'a>(&'a self, selector: &'a Selector) -> impl Iterator<Item = SeriesId> + 'a {
-        let ids = self.of_metric(&selector.metric);
-        ids.iter().copied().filter(|id| self.series(*id).is_some_and(|series| selector.matches(series)))
+        self.select_slots(selector).filter_map(|slot| self.id(slot))
     }
 
     /// The places of the series that a selector picks.
     pub fn select_slots<'a>(&'a self, selector: &'a Selector) -> impl Iterator<Item = Slot> + 'a {
         let slots = self.slots_of_metric(&selector.metric);
         slots.iter().copied().filter(|slot| self.series(*slot).is_some_and(|series| selector.matches(series)))
-    }
-
-    /// All series of a metric.
-    pub fn of_metric(&self, metric: &str) -> &[SeriesId] {
-        self.metrics.get(metric).map_or(&[], |members| &members.ids)
     }
 
     /// The places of all series of a metric.
@@ -220,7 +213,7 @@ impl Ledger {
     /// attributes are lost.
     pub fn has_overflow(&self, metric: &str, window: Window, now: Timestamp) -> bool {
         let folded = self.metrics.get(metric).map_or(&[][..], |members| &members.overflow);
-        folded.iter().any(|slot| self.sum(*slot, window, now).is_some_and(|sum| sum.total() > 0))
+        folded.iter().any(|slot| self.count(*slot, window, now) > 0)
     }
 
     /// Events of one series in a window; `None` when there are none. Each edge is rounded down to the finest tier that
@@ -242,7 +235,7 @@ impl Ledger {
     /// last two hours, the width of the tier that reaches `time` beyond.
     pub fn level_at(&self, handle: impl Handle, time: Timestamp, now: Timestamp) -> Option<Level> {
         let age = now.since(time);
-        let finest = Tier::ALL.into_iter().find(|tier| age <= tier.reach()).unwrap_or(Tier::Day);
+        let finest = Tier::reaching(age);
         self.account(handle.place(self)?)?.level_at(finest, time)
     }
 
@@ -388,7 +381,6 @@ impl Ledger {
             self.accounts.resize_with(index + 1, || None);
         }
         let members = self.metrics.entry(series.metric.clone()).or_default();
-        members.ids.push(id);
         members.slots.push(slot);
         if series.attribute(pqscope_telemetry::attribute::OTEL_OVERFLOW) == "true" {
             members.overflow.push(slot);
@@ -411,7 +403,6 @@ impl Ledger {
         let Some(account) = self.accounts.get_mut(slot.0 as usize).and_then(Option::take) else { return };
         self.index.remove(&account.id);
         if let Some(members) = self.metrics.get_mut(&account.series.metric) {
-            members.ids.retain(|id| *id != account.id);
             members.slots.retain(|other| *other != slot);
             members.overflow.retain(|other| *other != slot);
         }

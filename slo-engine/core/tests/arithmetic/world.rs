@@ -6,7 +6,7 @@ use pqscope_slo_core::evaluation::{Evaluation, evaluate};
 use pqscope_slo_core::exclusion::Exclusion;
 use pqscope_slo_core::intake::{Level, Measured};
 use pqscope_slo_core::ledger::{Ledger, Limits};
-use pqscope_slo_core::measure::{Aside, counts_slices, slice_share};
+use pqscope_slo_core::measure::{Aside, slice_share};
 use pqscope_slo_core::objective::Objective;
 use pqscope_slo_core::openslo::{Catalog, SourceFile};
 use pqscope_slo_core::selection::Selections;
@@ -152,7 +152,7 @@ impl World {
 
     pub(crate) fn evaluate(&mut self) -> Evaluation {
         let now = at(self.now);
-        if let (Some(book), true) = (&mut self.book, counts_slices(&self.objective)) {
+        if let Some(book) = &mut self.book {
             let share = slice_share(&self.objective, &self.ledger, &mut self.selections, now);
             book.advance(now, self.objective.window.nominal(), share);
         }
