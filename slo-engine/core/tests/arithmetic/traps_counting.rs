@@ -1,4 +1,4 @@
-//! The known traps of counting, each by its number in the list that the engine was built against.
+//! The known traps of counting; tests with the same number hold the same trap.
 
 use crate::world::{BEGIN, DAY, HOUR, MINUTE, Slo, World, at, near, seconds};
 use pqscope_slo_core::evaluation::{ObjectiveState, Verdict};
