@@ -203,10 +203,7 @@ fn restarted(disk: &Disk) -> Recorder {
 
 fn checkpoint(disk: &mut Disk, recorder: &mut Recorder) {
     disk.save(recorder);
-    recorder.begin_checkpoint();
-    while let Some(piece) = recorder.next_piece(500) {
-        disk.write(&piece);
-    }
+    disk.checkpoint(recorder, 500);
 }
 
 #[test]

@@ -284,10 +284,7 @@ fn places_are_kept_and_never_given_away_again() {
     let added: Vec<&Series> = recorder.ledger().added_since(before).map(|(_, series)| series).collect();
     assert_eq!(added, [&two]);
     disk.save(&mut recorder);
-    recorder.begin_checkpoint();
-    while let Some(piece) = recorder.next_piece(1_000) {
-        disk.write(&piece);
-    }
+    disk.checkpoint(&mut recorder, 1_000);
     assert!(disk.journal.is_empty());
     let again = start(&disk);
     assert_eq!(again.ledger().slot(two.id()), recorder.ledger().slot(two.id()));
@@ -302,16 +299,10 @@ fn what_a_disk_lost_is_written_again() {
     recorder.contribute(&series, at(10), Measured::Count(7), at(10)).unwrap();
     let mut disk = Disk::default();
     disk.save(&mut recorder);
-    recorder.begin_checkpoint();
-    while let Some(piece) = recorder.next_piece(1_000) {
-        disk.write(&piece);
-    }
+    disk.checkpoint(&mut recorder, 1_000);
     disk = Disk::default();
     recorder.touch_all();
-    recorder.begin_checkpoint();
-    while let Some(piece) = recorder.next_piece(1_000) {
-        disk.write(&piece);
-    }
+    disk.checkpoint(&mut recorder, 1_000);
     assert_eq!(answers(&start(&disk), at(20)), answers(&recorder, at(20)));
     assert_eq!(start(&disk).ledger().len(), 1);
 }
@@ -348,10 +339,7 @@ fn what_is_shed_is_answered_from_coarser_buckets() {
     }
     let mut disk = Disk::default();
     disk.save(&mut recorder);
-    recorder.begin_checkpoint();
-    while let Some(piece) = recorder.next_piece(1_000) {
-        disk.write(&piece);
-    }
+    disk.checkpoint(&mut recorder, 1_000);
     let again = start(&disk);
     assert_eq!(
         windows.map(|seconds| counts(&again, seconds)),

@@ -36,11 +36,6 @@ pub(crate) fn write_adapters(folder: &Path, slo: &Path, adapters: &str) -> [Stri
         .map(str::to_owned)
 }
 
-async fn expect_events(engine: &Engine, good: u64, total: u64) {
-    let what = format!("{good} of {total}");
-    engine.wait_for(&what, async |engine| (engine.events("ci").await == (good, total)).then_some(())).await;
-}
-
 #[tokio::test]
 async fn a_log_is_followed_through_kills_and_rotations() {
     let folder = tempfile::tempdir().unwrap();
@@ -53,7 +48,7 @@ async fn a_log_is_followed_through_kills_and_rotations() {
     let engine = Engine::start(&state, &arguments);
     append(&log, &signature("1", "success"));
     append(&log, &signature("2", "failure"));
-    expect_events(&engine, 1, 2).await;
+    engine.expect_events("ci", 1, 2).await;
     let metrics = engine.get("/metrics").await.1;
     assert!(metrics.contains("pqscope_result=\"ignored\"} 1"), "the request of the signature: {metrics}");
 
@@ -66,18 +61,18 @@ async fn a_log_is_followed_through_kills_and_rotations() {
     append(&log, end);
     append(&log, &signature("4", "success"));
     let engine = Engine::start(&state, &arguments);
-    expect_events(&engine, 3, 4).await;
+    engine.expect_events("ci", 3, 4).await;
 
     // Rotated while it runs, and once more while it does not.
     std::fs::rename(&log, folder.path().join("audit.log.1")).unwrap();
     append(&log, &signature("5", "success"));
-    expect_events(&engine, 4, 5).await;
+    engine.expect_events("ci", 4, 5).await;
     engine.kill();
     append(&log, &signature("6", "success"));
     std::fs::rename(&log, folder.path().join("audit.log.2")).unwrap();
     append(&log, &signature("7", "success"));
     let engine = Engine::start(&state, &arguments);
-    expect_events(&engine, 6, 7).await;
+    engine.expect_events("ci", 6, 7).await;
 
     // Cut and written on, with rubbish.
     File::create(&log).unwrap();
@@ -86,7 +81,7 @@ async fn a_log_is_followed_through_kills_and_rotations() {
     append(&log, &"x".repeat(300 << 10));
     append(&log, "\n");
     append(&log, &signature("8", "success"));
-    expect_events(&engine, 7, 8).await;
+    engine.expect_events("ci", 7, 8).await;
     let metrics = engine.get("/metrics").await.1;
     for word in ["unreadable", "too_long"] {
         assert!(metrics.contains(&format!("pqscope_result=\"{word}\"}} 1")), "{word}: {metrics}");
@@ -118,7 +113,7 @@ async fn kills_neither_lose_nor_double_a_line() {
         engine.kill();
     }
     let engine = Engine::start(&state, &arguments);
-    expect_events(&engine, total, total).await;
+    engine.expect_events("ci", total, total).await;
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert_eq!(engine.events("ci").await, (total, total));
 }
@@ -136,9 +131,7 @@ async fn handshakes_of_an_access_log_are_counted() {
         append(&log, &format!("{line}\n"));
     }
     let engine = Engine::start(&folder.path().join("state"), &arguments);
-    engine
-        .wait_for("two handshakes", async |engine| (engine.events("edge").await == (2, 2)).then_some(()))
-        .await;
+    engine.expect_events("edge", 2, 2).await;
 }
 
 #[test]

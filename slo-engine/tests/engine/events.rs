@@ -36,11 +36,6 @@ async fn post(engine: &Engine, kind: &str, body: String) -> Option<(u16, Value)>
     Some((status, serde_json::from_str(&response.text().await.ok()?).unwrap_or_default()))
 }
 
-async fn expect_events(engine: &Engine, name: &str, good: u64, total: u64) {
-    let what = format!("{name}: {good} of {total}");
-    engine.wait_for(&what, async |engine| (engine.events(name).await == (good, total)).then_some(())).await;
-}
-
 const ONE: &str = "application/cloudevents+json";
 const BATCH: &str = "application/cloudevents-batch+json";
 
@@ -87,7 +82,7 @@ async fn every_form_counts_and_repeats_do_not() {
         .header("ce-type", "pqscope.sign")
         .body(json!({"service": "ci", "result": "success"}).to_string());
     assert_eq!(binary.send().await.unwrap().status().as_u16(), 200);
-    expect_events(&engine, "ci", 2, 3).await;
+    engine.expect_events("ci", 2, 3).await;
 
     let metrics = engine.get("/metrics").await.1;
     assert!(metrics.contains("pqscope_engine_events_total{pqscope_result=\"counted\"} 3"), "{metrics}");
@@ -156,7 +151,7 @@ async fn log_records_are_events_over_every_transport() {
         let answer = grpc.export(log(Some("g"), "success")).await.unwrap().into_inner();
         assert_eq!(answer.partial_success, None);
     }
-    expect_events(&engine, "ci", 2, 3).await;
+    engine.expect_events("ci", 2, 3).await;
 
     let (status, body) = post_logs(&engine, PROTOBUF, log(Some("x"), "maybe").encode_to_vec()).await;
     let partial = ExportLogsServiceResponse::decode(body.as_slice()).unwrap().partial_success.unwrap();
@@ -202,7 +197,7 @@ async fn kills_lose_no_acknowledged_event_and_double_none() {
         let duplicates = receipt["duplicates"].as_u64().unwrap();
         assert!(duplicates >= answered, "round {round}: {answered} acknowledged, {receipt}");
         acknowledged += answered + 1;
-        expect_events(&engine, "ci", acknowledged, acknowledged).await;
+        engine.expect_events("ci", acknowledged, acknowledged).await;
     }
     println!("{acknowledged} events");
 }

@@ -43,11 +43,6 @@ async fn send(engine: &Engine, headers: &[(&str, &str)], body: Vec<u8>) -> (u16,
     (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
 }
 
-async fn expect_events(engine: &Engine, name: &str, good: u64, total: u64) {
-    let what = format!("{name}: {good} of {total}");
-    engine.wait_for(&what, async |engine| (engine.events(name).await == (good, total)).then_some(())).await;
-}
-
 fn counts(service: &str, start: u64, good: i64, bad: i64) -> ExportMetricsServiceRequest {
     let span = (start, now());
     cumulative(&[Reading::new(service, "completed", span, good), Reading::new(service, "failed", span, bad)])
@@ -76,7 +71,7 @@ async fn every_transport_and_encoding_counts_the_same() {
     client.export(counts("grpc-gzipped", start, 70, 30)).await.unwrap();
 
     for name in names {
-        expect_events(&engine, name, 70, 100).await;
+        engine.expect_events(name, 70, 100).await;
     }
 }
 
@@ -91,17 +86,17 @@ async fn repeats_resets_and_deltas_are_told_apart() {
     for request in [&first, &second, &second, &first] {
         assert_eq!(post(&client, &engine.http, request).await.unwrap().partial_success, None);
     }
-    expect_events(&engine, "cumulative", 25, 30).await;
+    engine.expect_events("cumulative", 25, 30).await;
     // The agent restarts: its counts begin anew.
     post(&client, &engine.http, &counts("cumulative", now(), 3, 1)).await.unwrap();
-    expect_events(&engine, "cumulative", 28, 34).await;
+    engine.expect_events("cumulative", 28, 34).await;
 
     let piece = |value| delta(&[Reading::new("delta", "completed", (now() - 1_000_000, now()), value)]);
     let (one, other) = (piece(4), piece(6));
     for request in [&one, &other, &one, &one] {
         post(&client, &engine.http, request).await.unwrap();
     }
-    expect_events(&engine, "delta", 10, 10).await;
+    engine.expect_events("delta", 10, 10).await;
 }
 
 #[tokio::test]
@@ -221,7 +216,7 @@ async fn bad_requests_get_the_proper_status() {
 
     // After all that it still works.
     assert_eq!(send(&engine, &[protobuf], counts("a", now(), 1, 0).encode_to_vec()).await.0, 200);
-    expect_events(&engine, "a", 1, 1).await;
+    engine.expect_events("a", 1, 1).await;
 }
 
 #[tokio::test]
@@ -234,7 +229,7 @@ async fn names_from_the_wire_are_escaped() {
     sum.data_points.iter_mut().for_each(|point| point.attributes.push(otlp::text("error.type", nasty)));
     let answer = post(&client(), &engine.http, &request).await.unwrap();
     assert_eq!(answer, ExportMetricsServiceResponse::default());
-    expect_events(&engine, "a", 1, 2).await;
+    engine.expect_events("a", 1, 2).await;
     let (status, page) = engine.get("/").await;
     assert_eq!(status, 200);
     assert!(!page.contains("<img"), "{page}");

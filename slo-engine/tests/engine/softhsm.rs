@@ -3,6 +3,7 @@
 use crate::adapters::write_adapters;
 use crate::events::write_event_objective;
 use crate::process::Engine;
+use pqscope_tests::requirement::skip;
 use serde_json::json;
 use std::fs::File;
 use std::io::Write as _;
@@ -49,7 +50,10 @@ impl Token {
                 .is_ok_and(|found| found.status.success())
         };
         let Some(module) = module.filter(|_| tools.iter().all(there)) else {
-            println!("skipped: no SoftHSM with tools (apt-get install softhsm2 opensc openssl)");
+            skip(
+                "operations_of_a_softhsm_become_events",
+                "no SoftHSM with tools (apt-get install softhsm2 opensc openssl)",
+            );
             return None;
         };
         std::fs::create_dir(folder.join("tokens")).unwrap();
@@ -127,9 +131,7 @@ async fn operations_of_a_softhsm_become_events() {
     let adapters = ADAPTERS.replace("PATH", log.to_str().unwrap());
     let arguments = write_adapters(folder.path(), &slo, &adapters);
     let engine = Engine::start(&folder.path().join("state"), &arguments);
-    engine
-        .wait_for("three events", async |engine| (engine.events("payments").await == (2, 3)).then_some(()))
-        .await;
+    engine.expect_events("payments", 2, 3).await;
     let imports = engine.json("/api/v1/events?type=pqscope.key.import").await;
     let failed: Vec<_> = imports["events"]
         .as_array()

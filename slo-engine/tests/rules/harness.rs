@@ -15,6 +15,7 @@ use pqscope_slo_core::series::Series;
 use pqscope_slo_core::slices::{BookId, SliceBook};
 use pqscope_slo_core::time::Timestamp;
 use pqscope_telemetry::exposition::label_name;
+use pqscope_tests::requirement;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -263,14 +264,7 @@ fn seconds(text: &str) -> u64 {
 
 /// promtool in the search path or among the tools that `scripts/test` unpacks; says so when it is not there.
 pub(crate) fn promtool(test: &str) -> Option<PathBuf> {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/bin");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = std::env::split_paths(&path).chain([tools]);
-    let found = folders.find_map(|folder| Some(folder.join("promtool")).filter(|program| program.is_file()));
-    if found.is_none() {
-        println!("SKIPPED {test}: `promtool` is not installed (package prometheus)");
-    }
-    found
+    requirement::program(test, "promtool", "prometheus")
 }
 
 /// When a condition began and ceased to fire.

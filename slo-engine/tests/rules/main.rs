@@ -1,11 +1,7 @@
 //! The compiled rules against the engine: the same traffic, the same alerts, within one evaluation. Traffic that is meant to
 //! be above or below a threshold is so by at least five percent.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test stops at whatever it does not expect, and says what it skips"
-)]
+#![expect(clippy::unwrap_used, reason = "a test stops at whatever it does not expect")]
 
 mod files;
 mod harness;

@@ -7,6 +7,8 @@ mod alerting_text;
 mod baselines;
 mod day_spend;
 mod detection;
+#[path = "../disk/mod.rs"]
+mod disk;
 mod exclusions;
 mod goals;
 mod histories;

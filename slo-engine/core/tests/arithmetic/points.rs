@@ -1,6 +1,7 @@
 //! Raw OTLP points through lost exports, repeats, late and out-of-order points, restarts of agents and of the engine: every
 //! event that some export told is counted once, in the time between the exports that it lies between.
 
+use crate::disk::Disk;
 use crate::reference::width;
 use crate::world::{BEGIN, DAY, Slo, at};
 
@@ -8,11 +9,10 @@ use pqscope_slo_core::evaluation::evaluate;
 use pqscope_slo_core::intake::{Measured, Point, Temporality};
 use pqscope_slo_core::ledger::Limits;
 use pqscope_slo_core::measure::Aside;
-use pqscope_slo_core::recorder::{Recorder, Recovery, SavedKey};
+use pqscope_slo_core::recorder::Recorder;
 use pqscope_slo_core::selection::Selections;
 use pqscope_slo_core::series::{Attributes, Series, SourceId};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 
 /// What happens to the export of one sender, or to the whole engine, at one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,47 +156,25 @@ impl Sender {
 /// The engine's memory and its disk.
 struct Engine {
     recorder: Recorder,
-    saved: BTreeMap<SavedKey, Vec<u8>>,
-    journal: BTreeMap<u64, Vec<u8>>,
+    disk: Disk,
 }
 
 impl Engine {
     fn new(recorder: Recorder) -> Self {
-        Self { recorder, saved: BTreeMap::new(), journal: BTreeMap::new() }
+        Self { recorder, disk: Disk::default() }
     }
 
     fn save(&mut self) {
-        let chunks = self.recorder.take_journal();
-        self.journal.extend(chunks.into_iter().map(|chunk| (chunk.number, chunk.bytes)));
+        self.disk.save(&mut self.recorder);
     }
 
-    /// Writes the counts as they stand, on some restarts; on others the journal alone leads back.
-    fn checkpoint(&mut self) {
-        self.recorder.begin_checkpoint();
-        while let Some(piece) = self.recorder.next_piece(500) {
-            for saved in piece.saved {
-                match saved.value {
-                    Some(value) => self.saved.insert(saved.key, value),
-                    None => self.saved.remove(&saved.key),
-                };
-            }
-            if let Some(covers) = piece.covers {
-                self.journal.retain(|number, _| *number > covers);
-            }
-        }
-    }
-
-    /// What is on disk comes back, as it was written.
+    /// What is on disk comes back, as it was written: on some restarts from a checkpoint, on others the journal alone leads
+    /// back.
     fn restart(&mut self, now: u64) {
         if now.is_multiple_of(4) {
-            self.checkpoint();
+            self.disk.checkpoint(&mut self.recorder, 500);
         }
-        let mut recovery = Recovery::new(at(BEGIN), Limits::default());
-        self.saved.iter().for_each(|(key, value)| recovery.take(*key, value));
-        self.journal.iter().for_each(|(number, bytes)| recovery.replay(*number, bytes));
-        let (recorder, unreadable) = recovery.finish();
-        assert_eq!(unreadable, 0);
-        self.recorder = recorder;
+        self.recorder = self.disk.start(at(BEGIN), Limits::default());
     }
 
     fn take(&mut self, sender: &Sender, export: &Export, now: u64) {

@@ -34,9 +34,17 @@ impl Disk {
         }
     }
 
+    /// Writes the counts as they stand, in pieces of about so many bytes.
+    pub(crate) fn checkpoint(&mut self, recorder: &mut Recorder, bytes: usize) {
+        recorder.begin_checkpoint();
+        while let Some(piece) = recorder.next_piece(bytes) {
+            self.write(&piece);
+        }
+    }
+
     /// A recorder that has read all of it.
-    pub(crate) fn start(&self, now: Timestamp, limits: Limits) -> Recorder {
-        let mut recovery = Recovery::new(now, limits);
+    pub(crate) fn start(&self, birth: Timestamp, limits: Limits) -> Recorder {
+        let mut recovery = Recovery::new(birth, limits);
         self.saved.iter().for_each(|(key, value)| recovery.take(*key, value));
         self.journal.iter().for_each(|(number, bytes)| recovery.replay(*number, bytes));
         let (recorder, unreadable) = recovery.finish();
