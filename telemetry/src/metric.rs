@@ -404,6 +404,7 @@ pub mod engine {
         ENGINE_STORE_HEALTHY,
         ENGINE_OUTBOX,
         ENGINE_EVALUATIONS,
+        ENGINE_EVALUATION_DURATION,
         NOTIFICATIONS,
         INCIDENT_DETECTION_DURATION,
         EVENTS,
@@ -424,4 +425,18 @@ pub mod engine {
 /// The metric of the contract with this OpenTelemetry name; `None` for names of others.
 pub fn named(name: &str) -> Option<&'static Metric> {
     agent::ALL.iter().chain(engine::ALL).find(|metric| metric.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A metric that is left out has no unit in the names that selectors are compiled to.
+    #[test]
+    fn every_metric_is_listed() {
+        let defined = include_str!("metric.rs")
+            .lines()
+            .filter(|line| line.trim().starts_with("pub const ") && line.contains(": Metric ="));
+        assert_eq!(agent::ALL.len() + engine::ALL.len(), defined.count());
+    }
 }

@@ -351,10 +351,7 @@ impl Gauge<'_> {
                 Group { labels, short, usual }
             })
             .collect();
-        groups.sort_by(|a, b| {
-            b.beyond(allowed).cmp(&a.beyond(allowed)).then(b.short.bad.total_cmp(&a.short.bad))
-        });
-        groups.truncate(MOST_GROUPS);
+        most_striking(&mut groups, allowed);
         groups
     }
 
@@ -388,6 +385,13 @@ impl Gauge<'_> {
         }
         Tally { good: 0.0, bad: grown.iter().sum::<f64>().max(0.0), total: allowance }
     }
+}
+
+/// Keeps the [`MOST_GROUPS`] groups that an alert could be about, of an objective that allows this share of bad events.
+pub fn most_striking(groups: &mut Vec<Group>, allowed: f64) {
+    groups
+        .sort_by(|a, b| b.beyond(allowed).cmp(&a.beyond(allowed)).then(b.short.bad.total_cmp(&a.short.bad)));
+    groups.truncate(MOST_GROUPS);
 }
 
 fn all_of(ids: &[Slot], ledger: &Ledger) -> u64 {

@@ -2,14 +2,18 @@
 //! again.
 
 use crate::ledger::{Ledger, Slot};
-use crate::series::Selector;
+use crate::series::{Selector, Series};
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// With more new series than this at once, selections are looked up anew: each is compared with every selector.
+const MOST_ADDED: u64 = 16;
 
 /// Selections of one ledger.
 #[derive(Debug, Default)]
 pub struct Selections {
-    generation: Option<u64>,
+    /// The ledger's generation and removals when this was last renewed, and its next place then.
+    seen: Option<(u64, u64, Slot)>,
     picked: HashMap<Selector, Arc<[Slot]>, foldhash::fast::FixedState>,
     /// Series by metric, attribute and value, for the attributes that were asked about.
     postings: HashMap<(String, String), HashMap<String, Vec<Slot>>>,
@@ -18,11 +22,7 @@ pub struct Selections {
 impl Selections {
     /// The places of the series that a selector picks, in their own order.
     pub fn of(&mut self, ledger: &Ledger, selector: &Selector) -> Arc<[Slot]> {
-        if self.generation != Some(ledger.generation()) {
-            self.generation = Some(ledger.generation());
-            self.picked.clear();
-            self.postings.clear();
-        }
+        self.renew(ledger);
         if let Some(known) = self.picked.get(selector) {
             return Arc::clone(known);
         }
@@ -31,6 +31,44 @@ impl Selections {
         let picked: Arc<[Slot]> = picked.into();
         self.picked.insert(selector.clone(), Arc::clone(&picked));
         picked
+    }
+
+    /// Takes in the series that came; forgets everything when a series went, or when many came.
+    fn renew(&mut self, ledger: &Ledger) {
+        let current = (ledger.generation(), ledger.removals(), ledger.next_slot());
+        let seen = self.seen.replace(current);
+        if seen == Some(current) {
+            return;
+        }
+        // A series that went into a place below the next one would be missed: as many have to be found as were made.
+        let added = seen.filter(|(generation, removals, _)| {
+            *removals == ledger.removals() && ledger.generation() - generation <= MOST_ADDED
+        });
+        let added = added.map(|(generation, _, next)| {
+            (ledger.generation() - generation, ledger.added_since(next).collect::<Vec<_>>())
+        });
+        match added {
+            Some((made, added)) if made == added.len() as u64 => {
+                added.into_iter().for_each(|(slot, series)| self.add(slot, series));
+            }
+            _ => {
+                self.picked.clear();
+                self.postings.clear();
+            }
+        }
+    }
+
+    fn add(&mut self, slot: Slot, series: &Series) {
+        for (selector, picked) in &mut self.picked {
+            if selector.matches(series) {
+                *picked = picked.iter().copied().chain([slot]).collect();
+            }
+        }
+        for ((metric, attribute), by_value) in &mut self.postings {
+            if *metric == series.metric {
+                by_value.entry(series.attribute(attribute).to_owned()).or_default().push(slot);
+            }
+        }
     }
 
     /// Looks only at series that have the rarest of the values asked for.
@@ -71,7 +109,6 @@ mod tests {
     use super::*;
     use crate::intake::Measured;
     use crate::ledger::Limits;
-    use crate::series::Series;
     use crate::time::Timestamp;
     use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,7 +132,7 @@ mod tests {
             (vec![("c", values(&["z"]))], vec![]),
         ];
         let mut selections = Selections::default();
-        for round in 0..2 {
+        for round in 0..4_u32 {
             for (matches, not_matches) in &selectors {
                 let map = |pairs: &[(&str, BTreeSet<String>)]| {
                     pairs
@@ -109,7 +146,15 @@ mod tests {
                 let found: BTreeSet<Slot> = selections.of(&ledger, &selector).iter().copied().collect();
                 assert_eq!(found, expected, "round {round}, {selector:?}");
             }
-            count(&mut ledger, &[("a", "1"), ("b", "z")]);
+            match round {
+                // A few are taken in, many are looked up anew, and so is everything when a series goes.
+                0 => count(&mut ledger, &[("a", "1"), ("b", "z")]),
+                1 => (0..100).for_each(|n| count(&mut ledger, &[("a", "1"), ("c", &n.to_string())])),
+                _ => {
+                    ledger.expire(now.after(crate::bucket::LONGEST_WINDOW * 2));
+                    count(&mut ledger, &[("a", "1"), ("b", "x")]);
+                }
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::client::{Asker, Fault, Sample};
 use pqscope_slo_core::burn::Tally;
 use pqscope_slo_core::measure::{
-    BaselineReading, BaselineSource, LevelReading, MOST_GROUPS, Measurements, lengths,
+    BaselineReading, BaselineSource, LevelReading, Measurements, lengths, most_striking,
 };
 use pqscope_slo_core::objective::{Baseline, Budgeting, Goal, Indicator, Objective, PromQuery, SpikeRule};
 use pqscope_slo_core::promql::query::{self, Counts, Side, Span};
@@ -256,8 +256,7 @@ impl Question<'_> {
                 Group { labels: keyed(&labels, &rule.by), short, usual }
             })
             .collect();
-        groups.sort_by(|a, b| b.short.bad.total_cmp(&a.short.bad));
-        groups.truncate(MOST_GROUPS);
+        most_striking(&mut groups, self.objective.goal.allowed().unwrap_or(1.0));
         Ok(groups)
     }
 
