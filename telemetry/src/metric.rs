@@ -342,6 +342,13 @@ pub mod engine {
     /// Size of a store.
     pub const STORAGE_SIZE: Metric =
         metric("pqscope.storage.size", "By", Kind::Gauge, "Size of a store as last told.");
+    /// When stores are full.
+    pub const STORAGE_FORECAST: Metric = metric(
+        "pqscope.storage.forecast",
+        "s",
+        Kind::Gauge,
+        "Time until the stores of a growth objective reach its capacity at the pace of the last day.",
+    );
     /// Health of a source of randomness.
     pub const ENTROPY_HEALTHY: Metric = metric(
         "pqscope.entropy.healthy",
@@ -412,6 +419,7 @@ pub mod engine {
         ROTATION_OUTCOMES,
         ROTATIONS,
         STORAGE_SIZE,
+        STORAGE_FORECAST,
         ENTROPY_HEALTHY,
         QKD_LINK_UP,
         COVERAGE_CHECKS,

@@ -44,6 +44,13 @@ fn write_objectives(page: &mut Page, view: &View) {
             }
         }
     });
+    page.family(&engine::STORAGE_FORECAST, |family| {
+        for slo in view.objectives.iter() {
+            if let Some(full_in) = slo.evaluation.full_in {
+                family.sample(slo, &[], full_in.as_secs_f64());
+            }
+        }
+    });
     page.family(&engine::BURN_RATE, |family| {
         for slo in view.objectives.iter() {
             for reading in &slo.evaluation.windows {

@@ -36,6 +36,44 @@ async fn post(engine: &Engine, kind: &str, body: String) -> Option<(u16, Value)>
     Some((status, serde_json::from_str(&response.text().await.ok()?).unwrap_or_default()))
 }
 
+const GROWTH: &str = "
+apiVersion: openslo/v1
+kind: SLO
+metadata: {name: growth}
+spec:
+  service: keys
+  budgetingMethod: Occurrences
+  timeWindow: [{duration: 30d, isRolling: true}]
+  indicator:
+    metadata: {name: growth}
+    spec:
+      thresholdMetric: {metricSource: {type: pqscope, spec: {metric: pqscope.storage.size}}}
+  objectives: [{pqscope.growth: {budget: 1000, capacity: 500}}]
+";
+
+/// It grew by 100 bytes since yesterday, and 300 are left: three days.
+#[tokio::test]
+async fn a_store_that_grows_tells_when_it_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("growth.yaml");
+    std::fs::write(&path, GROWTH).unwrap();
+    let arguments = ["--slo", path.to_str().unwrap(), "--evaluation-interval", "100ms"];
+    let engine = Engine::start(&folder.path().join("state"), &arguments);
+    let size = |id: &str, hours_ago: i64, bytes: u64| {
+        let time = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(hours_ago);
+        json!({"specversion": "1.0", "id": id, "source": "/store", "type": "pqscope.storage.size",
+            "time": time.to_string(), "data": {"store": "keys", "bytes": bytes}})
+    };
+    let sizes = json!([size("1", 12, 100), size("2", 0, 200)]);
+    let (status, receipt) = post(&engine, BATCH, sizes.to_string()).await.unwrap();
+    assert_eq!((status, &receipt["accepted"]), (200, &json!(2)), "{receipt}");
+    let forecast =
+        "pqscope_storage_forecast_seconds{pqscope_slo_name=\"growth\",pqscope_service=\"keys\"} 259200\n";
+    engine
+        .wait_for(forecast, async |engine| engine.get("/metrics").await.1.contains(forecast).then_some(()))
+        .await;
+}
+
 const ONE: &str = "application/cloudevents+json";
 const BATCH: &str = "application/cloudevents-batch+json";
 
