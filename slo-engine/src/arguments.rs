@@ -15,8 +15,8 @@ Examples:
       Your own objectives, and somebody to tell
   pqscope-slo serve --adapter vault:/var/log/openbao/audit.log
       What a key manager logs counts as well
-  pqscope-slo validate objectives/*.yaml
-      Check objectives before they are rolled out
+  pqscope-slo validate objectives/ --services services.yaml --adapters adapters.yaml
+      Check files before they are rolled out
   pqscope-slo rules objectives/ -o pqscope-slo.rules.yaml
       The same objectives as rules for a Prometheus";
 
@@ -61,7 +61,7 @@ pub(crate) enum Command {
     /// Take OTLP metrics and events, evaluate objectives, send notifications, show a page.
     #[command(after_long_help = SERVE_HELP)]
     Serve(Box<Serve>),
-    /// Check objective files and say what is wrong, by line.
+    /// Check objective, services and adapters files and say what is wrong, by line.
     #[command(after_long_help = EXIT_STATUS)]
     Validate(Validate),
     /// Compile objectives to recording and alerting rules for Prometheus.
@@ -169,9 +169,15 @@ pub(crate) struct Serve {
 /// Options of `validate`.
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
-    /// OpenSLO files.
-    #[arg(value_name = "FILE", required = true)]
+    /// OpenSLO files, or folders of them.
+    #[arg(value_name = "FILE_OR_DIR", required_unless_present_any = ["services", "adapters"])]
     pub(crate) files: Vec<PathBuf>,
+    /// Services file to check as well, and to check the objectives with.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) services: Option<PathBuf>,
+    /// Adapters file to check as well.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) adapters: Option<PathBuf>,
 }
 
 /// Options of `status`.

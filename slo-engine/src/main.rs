@@ -102,7 +102,12 @@ fn serve(options: Serve) -> anyhow::Result<()> {
 }
 
 fn validate(options: &Validate) -> anyhow::Result<()> {
-    let catalog = catalog::load(&options.files, None)?;
+    let services = options.services.as_deref().map(catalog::load_services).transpose()?;
+    // Without files these would be the shipped objectives, which nobody asked about.
+    let asked = !options.files.is_empty();
+    let catalog = asked.then(|| catalog::load(&options.files, services.as_ref())).transpose()?;
+    let adapters = catalog::load_adapters(options.adapters.as_deref(), Vec::new())?;
+    let catalog = catalog.unwrap_or_default();
     for warning in &catalog.warnings {
         writeln!(std::io::stderr(), "{warning}")?;
     }
@@ -110,6 +115,12 @@ fn validate(options: &Validate) -> anyhow::Result<()> {
     for objective in &catalog.objectives {
         let (goal, window) = (objective.goal.words(), objective.window_text());
         writeln!(out, "{}: {} is fine: {goal} over {window}", objective.file, objective.name)?;
+    }
+    if let (Some(path), Some(services)) = (&options.services, &services) {
+        writeln!(out, "{} is fine; services: {}", path.display(), services.services.len())?;
+    }
+    if let Some(path) = &options.adapters {
+        writeln!(out, "{} is fine; adapters: {}", path.display(), adapters.len())?;
     }
     Ok(())
 }

@@ -119,3 +119,24 @@ fn sound_files_are_confirmed() {
     assert_eq!(confirmed.status.code(), Some(0), "{}", complaint(&confirmed));
     assert!(String::from_utf8(confirmed.stdout).unwrap().contains("fine"));
 }
+
+#[test]
+fn services_and_adapters_are_checked_before_they_are_rolled_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let services = write("services.yaml", "- name: shop\n- name: bank\n");
+    let adapters = write("adapters.yaml", "- {kind: vault, path: /var/log/audit.log}\n");
+    let confirmed = run(&["validate", "--services", &services, "--adapters", &adapters]);
+    assert_eq!(confirmed.status.code(), Some(0), "{}", complaint(&confirmed));
+    let text = String::from_utf8(confirmed.stdout).unwrap();
+    assert_eq!(text, format!("{services} is fine; services: 2\n{adapters} is fine; adapters: 1\n"));
+
+    let faulty = write("faulty.yaml", "- {kind: valt, path: /var/log/audit.log}\n");
+    let refused = run(&["validate", "--adapters", &faulty]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(complaint(&refused).contains("faulty.yaml:1:"), "{}", complaint(&refused));
+}
