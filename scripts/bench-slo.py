@@ -135,10 +135,13 @@ class Engine:
 
     def thread(self, name):
         tasks = f"/proc/{self.process.pid}/task"
-        for task in os.listdir(tasks):
-            with open(f"{tasks}/{task}/comm", encoding="utf-8") as file:
-                if file.read().strip() == name:
-                    return task
+        # A thread gives itself its name once it runs, which may be later than the engine says that it listens.
+        for _ in range(100):
+            for task in os.listdir(tasks):
+                with open(f"{tasks}/{task}/comm", encoding="utf-8") as file:
+                    if file.read().strip() == name:
+                        return task
+            time.sleep(0.05)
         sys.exit(f"bench-slo: the engine has no thread called {name}")
 
     def cpu(self, task=None):
