@@ -56,22 +56,12 @@ impl Services {
     /// # Errors
     /// All faults of the file, in the order of their lines.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
-        let mut findings = Findings::default();
-        let documents = yaml::read(file, text, &mut findings);
-        let mut read: Vec<Located<Service>> = Vec::new();
-        for document in &documents {
-            let entries = findings.list(document, "a services file").unwrap_or_default();
-            for entry in entries {
-                let Some(service) = read_service(entry, &mut findings) else { continue };
-                check_unique(&read, &service, &mut findings);
-                read.push(service);
-            }
-        }
-        if findings.has_errors() {
-            findings.list.sort_by_key(|finding| (finding.line, finding.column));
-            return Err(findings.list);
-        }
-        Ok(Self { services: read.into_iter().map(|service| service.value).collect() })
+        let services = yaml::read_list(file, text, "a services file", |entry, read, findings| {
+            let service = read_service(entry, findings)?;
+            check_unique(read, &service, findings);
+            Some(service)
+        })?;
+        Ok(Self { services })
     }
 
     /// What the attribute `pqscope.service` of the services marked as migrating may read: their names, and their host

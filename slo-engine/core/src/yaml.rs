@@ -224,6 +224,32 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Reads a file that is a list of `what`. `read_entry` makes one and is shown those before it; entries without a value have
+/// findings of their own.
+///
+/// # Errors
+/// All faults of the file, in the order of their lines.
+pub(crate) fn read_list<T>(
+    file: &str,
+    text: &str,
+    what: &str,
+    read_entry: impl Fn(&Node, &[Located<T>], &mut Findings) -> Option<Located<T>>,
+) -> Result<Vec<T>, Vec<Diagnostic>> {
+    let mut findings = Findings::default();
+    let documents = read(file, text, &mut findings);
+    let mut entries: Vec<Located<T>> = Vec::new();
+    for document in &documents {
+        for entry in findings.list(document, what).unwrap_or_default() {
+            entries.extend(read_entry(entry, &entries, &mut findings));
+        }
+    }
+    if findings.has_errors() {
+        findings.list.sort_by_key(|finding| (finding.line, finding.column));
+        return Err(findings.list);
+    }
+    Ok(entries.into_iter().map(|entry| entry.value).collect())
+}
+
 /// Reads all documents of a file. After a syntax error the documents before it are still returned.
 pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Vec<Node> {
     let file: Arc<str> = Arc::from(file);

@@ -57,29 +57,18 @@ const DATA: [&str; 23] = [
 /// # Errors
 /// All faults of the file, in the order of their lines.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Adapter>, Vec<Diagnostic>> {
-    let mut findings = Findings::default();
-    let documents = yaml::read(file, text, &mut findings);
-    let mut read: Vec<Located<Adapter>> = Vec::new();
-    for document in &documents {
-        for entry in findings.list(document, "an adapters file").unwrap_or_default() {
-            let Some(adapter) = read_adapter(entry, &mut findings) else { continue };
-            if let Some(other) = read.iter().find(|other| other.value.name == adapter.value.name) {
-                let message = format!("there is already an adapter named `{}`", adapter.value.name);
-                let help =
-                    format!("the first is on line {}; give each a `name` of its own", other.place.line);
-                findings.error(&adapter.place, message, help);
-            }
-            if read.len() == MOST_ADAPTERS {
-                findings.error(&adapter.place, format!("there are more than {MOST_ADAPTERS} adapters"), "");
-            }
-            read.push(adapter);
+    yaml::read_list(file, text, "an adapters file", |entry, read: &[Located<Adapter>], findings| {
+        let adapter = read_adapter(entry, findings)?;
+        if let Some(other) = read.iter().find(|other| other.value.name == adapter.value.name) {
+            let message = format!("there is already an adapter named `{}`", adapter.value.name);
+            let help = format!("the first is on line {}; give each a `name` of its own", other.place.line);
+            findings.error(&adapter.place, message, help);
         }
-    }
-    if findings.has_errors() {
-        findings.list.sort_by_key(|finding| (finding.line, finding.column));
-        return Err(findings.list);
-    }
-    Ok(read.into_iter().map(|adapter| adapter.value).collect())
+        if read.len() == MOST_ADAPTERS {
+            findings.error(&adapter.place, format!("there are more than {MOST_ADAPTERS} adapters"), "");
+        }
+        Some(adapter)
+    })
 }
 
 impl Adapter {
