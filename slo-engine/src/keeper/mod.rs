@@ -124,6 +124,10 @@ pub(crate) struct Keeper {
     exporting: Option<std::thread::JoinHandle<()>>,
     /// How much history is dropped before its time; zero is none.
     shed_step: u32,
+    /// Size of the database after it was written anew.
+    rewritten_bytes: u64,
+    /// When that failed last, in time that has passed.
+    rewrite_failed: Option<Duration>,
     /// The oldest chunk of the journal on disk.
     first_chunk: u64,
     /// Bytes of the journal that no checkpoint covers.
@@ -191,6 +195,8 @@ impl Keeper {
             exported_at: now,
             exporting: None,
             shed_step: 0,
+            rewritten_bytes: 0,
+            rewrite_failed: None,
             first_chunk,
             journal_bytes,
             view,
@@ -259,7 +265,9 @@ impl Keeper {
         let is_trusted = self.pace.is_trusted(now, self.clock.running());
         if is_trusted && (now.since(self.expired_at) >= EXPIRY_INTERVAL || now < self.expired_at) {
             self.recorder.expire(now);
-            self.shed(now);
+            if self.shed_step > 0 {
+                self.recorder.shed(now, self.shed_step);
+            }
             self.expired_at = now;
         }
         if is_trusted {
@@ -277,6 +285,7 @@ impl Keeper {
             tracing::warn!("counts wait to be saved: {error}");
         }
         self.advance_checkpoint();
+        self.keep_within_bound(now, is_trusted);
         self.export(now);
         self.withdraw_removed(now);
         self.evaluations += 1;
@@ -315,3 +324,6 @@ fn write_notice(finding: &Finding, number: u64, now: Timestamp, batch: &mut Batc
     batch.put(Table::Engine, &key, &notice);
     notice
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! What the state needs now and then: an export of all of it, and less history where the disk cannot hold it.
 
-use super::{Keeper, write_notice};
+use super::{EXPIRY_INTERVAL, Keeper, write_notice};
 use crate::store::{Batch, Table, Urgency};
 use pqscope_slo_core::time::Timestamp;
 
@@ -54,21 +54,51 @@ impl Keeper {
         }
     }
 
-    /// Drops fine history while the database is too large or the disk nearly full, a step more each time; keeps all
-    /// again once there is room to spare.
-    pub(super) fn shed(&mut self, now: Timestamp) {
+    /// Keeps the database within its bound. Where it is over, or the disk nearly full, it is written anew: most of a large
+    /// file is room that was freed. Only when it takes more than half of the bound even then, fine history is dropped
+    /// before its time, a step more until it does not. With room to spare after a rewrite, more is kept again.
+    pub(super) fn keep_within_bound(&mut self, now: Timestamp, may_drop: bool) {
         let (size, bound) = (self.store.figures().size_bytes, self.duties.max_state_bytes);
-        if size > bound || self.store.is_short_of_room() {
-            self.shed_step = (self.shed_step + 1).min(LAST_SHED_STEP);
+        let is_short = self.store.is_running_out_of_room();
+        // What takes so much for its records alone gets no smaller: without it one rewrite would follow the other.
+        let is_due = (size > bound || is_short) && size >= self.rewritten_bytes.saturating_mul(2);
+        let is_too_soon = self
+            .rewrite_failed
+            .is_some_and(|failed| self.clock.running().saturating_sub(failed) < EXPIRY_INTERVAL);
+        if !is_due || is_too_soon {
+            return;
+        }
+        let Some(mut smaller) = self.rewrite() else { return };
+        tracing::info!("the database took {size} bytes of {bound}; written anew it takes {smaller}");
+        if smaller < bound / 4 {
+            self.shed_step = self.shed_step.saturating_sub(1);
+        }
+        while smaller > bound / 2 && self.shed_step < LAST_SHED_STEP && may_drop {
+            self.shed_step += 1;
             tracing::warn!(
                 step = self.shed_step,
-                "the database takes {size} bytes of {bound}, or the disk is nearly full: fine history is dropped before its time"
+                "the database takes {smaller} bytes of {bound}: fine history is dropped before its time"
             );
-        } else if size < bound / 4 * 3 && self.shed_step > 0 {
-            self.shed_step -= 1;
-        }
-        if self.shed_step > 0 {
             self.recorder.shed(now, self.shed_step);
+            self.finish_checkpoint();
+            let Some(rewritten) = self.rewrite() else { return };
+            smaller = rewritten;
+        }
+    }
+
+    /// Writes the database anew; says how large it is then.
+    fn rewrite(&mut self) -> Option<u64> {
+        match self.store.rewrite() {
+            Ok(()) => {
+                self.rewrite_failed = None;
+                self.rewritten_bytes = self.store.figures().size_bytes;
+                Some(self.rewritten_bytes)
+            }
+            Err(error) => {
+                tracing::error!("the database is too large and could not be written anew: {error}");
+                self.rewrite_failed = Some(self.clock.running());
+                None
+            }
         }
     }
 }

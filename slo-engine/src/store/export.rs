@@ -225,7 +225,7 @@ fn restore_database(export: &Path, state: &Path) -> Result<(), ExportError> {
         Ok(())
     })?;
     database.apply(&changes)?;
-    database.close();
+    database.close()?;
     std::fs::rename(&building, &place).map_err(fault)?;
     File::open(state).and_then(|folder| folder.sync_all()).map_err(fault)
 }

@@ -22,6 +22,7 @@ mod layout1;
 mod lock;
 mod mark;
 mod record;
+mod rewrite;
 
 pub(crate) use counts::Recovered;
 pub(crate) use error::StoreError;
@@ -166,6 +167,7 @@ impl Store {
         let mut mark = HighWaterMark::open(folder)?;
         export::remove_folder(&folder.join(RESTORING_FOLDER))
             .map_err(|source| StoreError::from_io(folder, source))?;
+        rewrite::settle(folder)?;
         if mark.position().is_some()
             && !folder.join(DATABASE_FOLDER).exists()
             && let Some(to) = last_moved_aside(folder)
@@ -256,9 +258,9 @@ impl Store {
         self.found.take()
     }
 
-    /// Whether the disk is nearly full.
-    pub(crate) fn is_short_of_room(&self) -> bool {
-        self.ballast.is_low()
+    /// Whether the disk will be full before long.
+    pub(crate) fn is_running_out_of_room(&self) -> bool {
+        self.ballast.is_getting_low()
     }
 
     /// Figures as of now.
@@ -297,6 +299,7 @@ impl Store {
 
     fn reopen(&mut self) -> Result<Database, StoreError> {
         self.ballast.release();
+        rewrite::settle(&self.folder)?;
         let database = Database::open(&self.folder.join(DATABASE_FOLDER))?;
         // The commit that failed may have reached the disk after all.
         let found = position_of(&database)?;
