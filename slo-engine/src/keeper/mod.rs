@@ -169,6 +169,8 @@ impl Keeper {
         let (view, watcher) = watch::channel(Arc::new(View::empty(now)));
         let coverage = Coverage::new(&duties.services);
         let running = clock.running();
+        // One that is started anew more often than once a night must be exported all the same.
+        let exported_at = store.last_export().unwrap_or_else(|| recorder.birth());
         let mut keeper = Self {
             store,
             clock,
@@ -192,7 +194,7 @@ impl Keeper {
             pace: Pace::new(now, running),
             expired_at: now,
             checkpoint_at: now,
-            exported_at: now,
+            exported_at,
             exporting: None,
             shed_step: 0,
             rewritten_bytes: 0,
@@ -311,6 +313,7 @@ fn load_notices(store: &mut Store, findings: &[Finding], now: Timestamp) -> Resu
     if !batch.is_empty() {
         store.commit(batch, Urgency::Essential)?;
     }
+    store.acknowledge_findings()?;
     Ok(notices)
 }
 
@@ -319,10 +322,14 @@ fn write_notice(finding: &Finding, number: u64, now: Timestamp, batch: &mut Batc
     tracing::error!("{finding}");
     let rolled_back = matches!(finding, Finding::RolledBack { .. } | Finding::MovedAside { .. });
     let notice = Notice { at: now, text: finding.to_string(), rolled_back };
-    let mut key = NOTICE.to_vec();
-    key.extend_from_slice(&now.nanoseconds().saturating_add(number).to_be_bytes());
-    batch.put(Table::Engine, &key, &notice);
+    put_notice(&notice, number, batch);
     notice
+}
+
+fn put_notice(notice: &Notice, number: u64, batch: &mut Batch) {
+    let mut key = NOTICE.to_vec();
+    key.extend_from_slice(&notice.at.nanoseconds().saturating_add(number).to_be_bytes());
+    batch.put(Table::Engine, &key, notice);
 }
 
 #[cfg(test)]

@@ -3,12 +3,18 @@
 use super::*;
 use crate::catalog;
 use crate::prometheus::Prometheus;
+use pqscope_slo_core::detection::{Detection, Entered};
 use pqscope_slo_core::distribution::{Distribution, Explicit};
+use pqscope_slo_core::event::desk::Taken;
+use pqscope_slo_core::event::{Event, EventData, EventKind, Outcome};
 use pqscope_slo_core::intake::Measured;
 use pqscope_slo_core::ledger::Window;
+use pqscope_slo_core::objective::Severity;
 use pqscope_slo_core::series::Series;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::oneshot;
 
 /// In seconds.
 const START: u64 = 1_800_000_000;
@@ -96,7 +102,7 @@ fn a_state_stays_within_its_bound() {
             let sum = keeper.recorder.ledger().sum(series.id(), all, now).unwrap();
             assert_eq!(sum.total(), rounds * value.total());
         }
-        assert_eq!(keeper.incidents.rows().count() + keeper.incidents.records.len(), 1);
+        assert_eq!(keeper.incidents.records.len(), keeper.objectives.len());
     };
     check(&world.keeper);
     let incidents = world.keeper.incidents.records.len();
@@ -104,4 +110,143 @@ fn a_state_stays_within_its_bound() {
     let world = World::open(folder.path(), START + rounds * 10, BOUND);
     assert_eq!(world.keeper.incidents.records.len(), incidents);
     check(&world.keeper);
+}
+
+fn missed(at: u64) -> Detection {
+    let entered = Entered {
+        author: "kim".to_owned(),
+        description: "no page".to_owned(),
+        at: Timestamp::from_seconds(at),
+    };
+    Detection {
+        objective: String::new(),
+        service: "tls".to_owned(),
+        severity: Severity::Page,
+        began: Timestamp::from_seconds(START - 600),
+        told: None,
+        entered: Some(entered),
+    }
+}
+
+fn enter(keeper: &mut Keeper, detection: Detection) -> Result<Detection, OrderFault> {
+    let (reply, mut answer) = oneshot::channel();
+    keeper.obey(Order::Missed(detection, reply));
+    answer.try_recv().unwrap()
+}
+
+/// Has the database fail at the next commits: its folder is out of its place, and a file is there instead.
+fn break_store(world: &mut World, folder: &Path) {
+    world.keeper.store.lose_database();
+    std::fs::rename(folder.join("sled"), folder.join("sled.elsewhere")).unwrap();
+    std::fs::write(folder.join("sled"), b"").unwrap();
+}
+
+fn mend_store(folder: &Path) {
+    std::fs::remove_file(folder.join("sled")).unwrap();
+    std::fs::rename(folder.join("sled.elsewhere"), folder.join("sled")).unwrap();
+}
+
+#[test]
+fn an_incident_that_is_entered_again_after_a_failed_commit_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::open(folder.path(), START, 2 << 30);
+    break_store(&mut world, folder.path());
+    enter(&mut world.keeper, missed(START)).unwrap_err();
+    enter(&mut world.keeper, missed(START + 1)).unwrap_err();
+    mend_store(folder.path());
+    enter(&mut world.keeper, missed(START + 2)).unwrap();
+    // The answer got lost on its way: the same again.
+    enter(&mut world.keeper, missed(START + 3)).unwrap();
+    let other = Detection { began: Timestamp::from_seconds(START - 60), ..missed(START + 4) };
+    enter(&mut world.keeper, other.clone()).unwrap();
+    let check = |keeper: &Keeper| {
+        let now = Timestamp::from_seconds(START + 10);
+        let window = Window::ending(now, Duration::from_secs(3_600));
+        let counted = keeper.recorder.ledger().sum(other.contribution().0.id(), window, now);
+        assert_eq!(counted.map(|sum| sum.total()), Some(2));
+        assert_eq!(keeper.incidents.detections().count(), 2);
+    };
+    check(&world.keeper);
+    drop(world);
+    check(&World::open(folder.path(), START + 10, 2 << 30).keeper);
+}
+
+fn event(id: &str) -> Event {
+    let data = EventData { result: Some(Outcome::Success), ..EventData::default() };
+    let time = Timestamp::from_seconds(START);
+    Event { id: id.to_owned(), source: "s".to_owned(), kind: EventKind::Sign, time, data }
+}
+
+fn tell(keeper: &mut Keeper, event: Event) -> Taken {
+    let now = keeper.clock.now();
+    let recorder = &mut keeper.recorder;
+    let mut sink = |series: &Series, at, amount| recorder.contribute(series, at, amount, now);
+    keeper.events.desk.take(event, now, &mut sink).unwrap()
+}
+
+/// What lies on disk besides the counts.
+fn told_to_disk(keeper: &Keeper) -> Vec<(Table, Vec<(Vec<u8>, serde_json::Value)>)> {
+    let tables = [
+        Table::Incident,
+        Table::Transition,
+        Table::Slices,
+        Table::Exclusion,
+        Table::Detection,
+        Table::Event,
+        Table::EventId,
+    ];
+    tables
+        .map(|table| {
+            let mut records = keeper.store.load::<serde_json::Value>(table).unwrap().records;
+            // The time of the last look alone is not worth a write.
+            records.iter_mut().for_each(|(_, record)| {
+                drop(record.pointer_mut("/state/evaluated").map(serde_json::Value::take))
+            });
+            (table, records)
+        })
+        .into()
+}
+
+/// The database comes back as it was long ago, under a keeper that remembers: all of it is on disk again.
+#[test]
+fn what_a_database_lost_while_running_is_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::open(folder.path(), START, 2 << 30);
+    world.keeper.store.lose_database();
+    let (place, copy) = (folder.path().join("sled"), folder.path().join("old"));
+    assert!(Command::new("cp").arg("-r").args([&place, &copy]).status().unwrap().success());
+
+    assert_eq!(tell(&mut world.keeper, event("1")), Taken::Counted);
+    let failed = Series::new("pqscope.handshakes", [("pqscope.service", "a"), ("pqscope.outcome", "failed")]);
+    let now = Timestamp::from_seconds(START);
+    world.keeper.recorder.contribute(&failed, now, Measured::Count(90), now).unwrap();
+    enter(&mut world.keeper, missed(START)).unwrap();
+    world.seconds.store(START + 400, Ordering::SeqCst);
+    world.keeper.evaluate();
+    let before = told_to_disk(&world.keeper);
+    assert!(
+        before.iter().filter(|(table, _)| *table != Table::Exclusion).all(|(_, records)| !records.is_empty())
+    );
+
+    world.keeper.store.lose_database();
+    std::fs::remove_dir_all(&place).unwrap();
+    std::fs::rename(&copy, &place).unwrap();
+    let other = Series::new("pqscope.sizes", [("pqscope.service", "a")]);
+    world.keeper.recorder.contribute(&other, now, Measured::Count(1), now).unwrap();
+    world.keeper.save_counts().unwrap();
+    assert!(world.keeper.store.finding().is_some());
+    world.keeper.evaluate();
+    assert_eq!(world.keeper.store.finding(), None);
+    world.keeper.finish_checkpoint();
+    for ((table, before), (_, after)) in before.iter().zip(told_to_disk(&world.keeper)) {
+        assert!(*before == after, "{table:?}: {} records, {} after", before.len(), after.len());
+    }
+    drop(world);
+
+    let mut world = World::open(folder.path(), START + 400, 2 << 30);
+    let keeper = &mut world.keeper;
+    assert_eq!(tell(keeper, event("1")), Taken::Duplicate, "identities are there again");
+    assert_eq!(keeper.events.desk.history().len(), 1);
+    assert_eq!(keeper.recorder.ledger().total(keeper.recorder.ledger().slot(failed.id()).unwrap()), 90);
+    assert_eq!(keeper.notices.len(), 1, "{:?}", keeper.notices);
 }

@@ -1,7 +1,8 @@
 //! What the state needs now and then: an export of all of it, and less history where the disk cannot hold it.
 
-use super::{EXPIRY_INTERVAL, Keeper, write_notice};
+use super::{EXPIRY_INTERVAL, Keeper, put_notice, write_notice};
 use crate::store::{Batch, Table, Urgency};
+use pqscope_slo_core::slices::SliceBook;
 use pqscope_slo_core::time::Timestamp;
 
 /// Beyond it there is hardly anything left to drop.
@@ -37,20 +38,31 @@ impl Keeper {
         }
     }
 
-    /// Tells people when the database fell back while running, and has what memory knows better written again: counts,
-    /// incidents, notifications and exclusions.
+    /// Tells people when the database fell back while running, and has all that memory knows better written again. Until
+    /// that is on disk it is tried again, and a start in between finds that the database fell back.
     pub(super) fn make_good(&mut self, now: Timestamp) {
-        let Some(finding) = self.store.take_finding() else { return };
+        let Some(finding) = self.store.finding() else { return };
         let mut batch = Batch::default();
-        self.notices.push(write_notice(&finding, 0, now, &mut batch));
+        let notice = write_notice(finding, 0, now, &mut batch);
+        for notice in &self.notices {
+            put_notice(notice, 0, &mut batch);
+        }
         for exclusion in &self.exclusions {
             batch.put(Table::Exclusion, &exclusion.id.to_be_bytes(), exclusion);
         }
+        self.incidents.add_transitions(&mut batch);
+        batch.birth(self.recorder.birth());
         self.incidents.touch_all();
+        self.events.touch_all();
+        self.books.values_mut().for_each(SliceBook::touch_all);
         self.recorder.touch_all();
         self.checkpoint_is_due();
-        if let Err(error) = self.commit_with_counts(batch, Urgency::Essential) {
-            tracing::error!("the state fell back and is not whole again: {error}");
+        let written = self
+            .commit_with_counts(batch, Urgency::Essential)
+            .and_then(|()| self.store.acknowledge_findings());
+        match written {
+            Ok(()) => self.notices.push(notice),
+            Err(error) => tracing::error!("the state fell back and is not whole again: {error}"),
         }
     }
 

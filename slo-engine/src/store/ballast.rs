@@ -46,7 +46,8 @@ impl Ballast {
 
     /// Lays the ballast if it is not there and there is room for it. Failure is no fault: there is then no room.
     pub(super) fn lay(&self) {
-        if self.path().exists() {
+        // Killed while it was laid it is there and empty.
+        if std::fs::metadata(self.path()).is_ok_and(|about| about.len() > 0) {
             return;
         }
         let Some(free) = self.free_bytes() else { return };
@@ -86,6 +87,7 @@ mod tests {
         assert!(size > 0 && size <= LARGEST_BYTES);
         assert!(ballast.release());
         assert!(!ballast.release());
+        File::create(ballast.path()).unwrap();
         ballast.lay();
         assert_eq!(std::fs::metadata(ballast.path()).unwrap().len(), size);
     }
