@@ -1,12 +1,15 @@
 //! What the state needs now and then: an export of all of it, and less history where the disk cannot hold it.
 
 use super::{EXPIRY_INTERVAL, Keeper, put_notice, write_notice};
-use crate::store::{Batch, Table, Urgency};
+use crate::store::{Batch, Copied, Table, Urgency};
 use pqscope_slo_core::slices::SliceBook;
 use pqscope_slo_core::time::Timestamp;
+use std::time::Duration;
 
 /// Beyond it there is hardly anything left to drop.
 const LAST_SHED_STEP: u32 = 9;
+/// Fine history is dropped for room only while history takes at least one in so many of the bytes.
+const LEAST_SHARE_OF_HISTORY: u64 = 4;
 
 impl Keeper {
     /// Exports the state when it is time. It is copied here, between two commits, and written by a thread of its own.
@@ -74,18 +77,32 @@ impl Keeper {
         let is_short = self.store.is_running_out_of_room();
         // What takes so much for its records alone gets no smaller: without it one rewrite would follow the other.
         let is_due = (size > bound || is_short) && size >= self.rewritten_bytes.saturating_mul(2);
-        let is_too_soon = self
-            .rewrite_failed
-            .is_some_and(|failed| self.clock.running().saturating_sub(failed) < EXPIRY_INTERVAL);
+        let since_failure = |failed: Duration| self.clock.running().saturating_sub(failed);
+        let is_too_soon = self.rewrite_failed.is_some_and(|failed| since_failure(failed) < EXPIRY_INTERVAL);
         if !is_due || is_too_soon {
             return;
         }
-        let Some(mut smaller) = self.rewrite() else { return };
-        tracing::info!("the database took {size} bytes of {bound}; written anew it takes {smaller}");
-        if smaller < bound / 4 {
+        let Some(mut copied) = self.rewrite() else { return };
+        tracing::info!(
+            "the database took {size} bytes of {bound}; written anew it takes {}",
+            self.rewritten_bytes
+        );
+        if self.rewritten_bytes < bound / 4 {
             self.shed_step = self.shed_step.saturating_sub(1);
         }
-        while smaller > bound / 2 && self.shed_step < LAST_SHED_STEP && may_drop {
+        while self.rewritten_bytes > bound / 2 {
+            let smaller = self.rewritten_bytes;
+            // What cannot be dropped would have it all dropped, and be as large as before.
+            let helps = copied.history_bytes >= copied.bytes / LEAST_SHARE_OF_HISTORY;
+            if !helps || self.shed_step >= LAST_SHED_STEP || !may_drop {
+                tracing::warn!(
+                    "the database takes {smaller} bytes of {bound}, {} of {} bytes of records are history: none of it is \
+                     dropped; choose a larger --max-state-size",
+                    copied.history_bytes,
+                    copied.bytes
+                );
+                return;
+            }
             self.shed_step += 1;
             tracing::warn!(
                 step = self.shed_step,
@@ -93,18 +110,18 @@ impl Keeper {
             );
             self.recorder.shed(now, self.shed_step);
             self.finish_checkpoint();
-            let Some(rewritten) = self.rewrite() else { return };
-            smaller = rewritten;
+            let Some(again) = self.rewrite() else { return };
+            copied = again;
         }
     }
 
-    /// Writes the database anew; says how large it is then.
-    fn rewrite(&mut self) -> Option<u64> {
+    /// Writes the database anew, and notes how large it is then.
+    fn rewrite(&mut self) -> Option<Copied> {
         match self.store.rewrite() {
-            Ok(()) => {
+            Ok(copied) => {
                 self.rewrite_failed = None;
                 self.rewritten_bytes = self.store.figures().size_bytes;
-                Some(self.rewritten_bytes)
+                Some(copied)
             }
             Err(error) => {
                 tracing::error!("the database is too large and could not be written anew: {error}");

@@ -29,6 +29,7 @@ pub(crate) use error::StoreError;
 pub(crate) use export::{is_state, restore};
 pub(crate) use keys::Table;
 pub(crate) use record::Batch;
+pub(crate) use rewrite::Copied;
 
 use ballast::Ballast;
 use database::{Change, Database};

@@ -5,7 +5,7 @@
 //! its place in two renames. Whoever opens the folder between the two finds the old one under its other name.
 
 use super::database::{Change, Database};
-use super::{DATABASE_FOLDER, Store, StoreError, export, position_of};
+use super::{DATABASE_FOLDER, Store, StoreError, Table, export, position_of};
 use std::fs::{File, rename};
 use std::path::Path;
 
@@ -18,17 +18,32 @@ const COMMIT_BYTES: usize = 1 << 20;
 /// sled takes about so many times the bytes of the records for a database that was written at one go.
 const OVERHEAD: u64 = 3;
 
+/// What was copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Copied {
+    /// Bytes of all records.
+    pub(crate) bytes: u64,
+    /// Bytes of those that hold counts by time.
+    pub(crate) history_bytes: u64,
+}
+
 impl Store {
     /// Writes the database anew. Nobody is answered meanwhile: it takes about a second for 20 MB of records. After an
     /// error it is as it was.
-    pub(crate) fn rewrite(&mut self) -> Result<(), StoreError> {
-        let Some(database) = self.database.take() else { return Ok(()) };
+    pub(crate) fn rewrite(&mut self) -> Result<Copied, StoreError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => self.reopen()?,
+        };
         let building = self.folder.join(REWRITING_FOLDER);
-        if let Err(error) = self.copy(&database, &building) {
-            self.database = Some(database);
-            let _ = export::remove_folder(&building);
-            return Err(error);
-        }
+        let copied = match self.copy(&database, &building) {
+            Ok(copied) => copied,
+            Err(error) => {
+                self.database = Some(database);
+                let _ = export::remove_folder(&building);
+                return Err(error);
+            }
+        };
         // From here on the next commit opens what is there, should anything fail.
         database.close()?;
         let place = self.folder.join(DATABASE_FOLDER);
@@ -38,17 +53,20 @@ impl Store {
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(fault)?;
         settle(&self.folder)?;
         self.database = Some(Database::open(&place)?);
-        Ok(())
+        Ok(copied)
     }
 
-    fn copy(&self, from: &Database, building: &Path) -> Result<(), StoreError> {
-        let bytes = from.scan(&[]).try_fold(0_u64, |sum, pair| {
-            pair.map(|(key, value)| sum + key.len() as u64 + value.len() as u64)
-        })?;
+    fn copy(&self, from: &Database, building: &Path) -> Result<Copied, StoreError> {
+        let sum = |start: &[u8]| {
+            from.scan(start).try_fold(0_u64, |sum, pair| {
+                pair.map(|(key, value)| sum + key.len() as u64 + value.len() as u64)
+            })
+        };
+        let copied = Copied { bytes: sum(&[])?, history_bytes: sum(&Table::Block.key(&[]))? };
         if self
             .ballast
             .free_bytes()
-            .is_some_and(|free| free < super::ballast::RESERVE_BYTES + OVERHEAD * bytes)
+            .is_some_and(|free| free < super::ballast::RESERVE_BYTES + OVERHEAD * copied.bytes)
         {
             return Err(StoreError::DiskFull { folder: self.folder.clone() });
         }
@@ -71,7 +89,8 @@ impl Store {
                 detail: "the copy of the database is not what it was copied from".to_owned(),
             });
         }
-        to.close()
+        to.close()?;
+        Ok(copied)
     }
 }
 
@@ -88,7 +107,7 @@ pub(super) fn settle(folder: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Batch, Table, Urgency};
+    use crate::store::{Batch, Urgency};
 
     /// A state whose file is mostly room that was freed.
     fn worn(folder: &Path) -> Store {

@@ -1,7 +1,7 @@
 //! kill -9 of what happens now and then: a backup, a restore, the way from an older layout, the hour in which the state
 //! gets too large. What was there is there, whole, or it is said what to do.
 
-use crate::otlp::{Reading, client, delta, now, post};
+use crate::otlp::{Reading, client, delta, durations, now, post};
 use crate::process::{Engine, PATIENCE, command, complaint, run, write_objective};
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -280,59 +280,106 @@ fn a_killed_migration_is_taken_up_again() {
     println!("migration: {midway} kills before its end; {first} times it was begun again");
 }
 
+/// An objective about durations: every observation is good.
+const DURATIONS: &str = r#"
+apiVersion: openslo/v1
+kind: SLO
+metadata: {name: durations}
+spec:
+  description: For tests.
+  service: tls
+  budgetingMethod: Occurrences
+  timeWindow: [{duration: 30d, isRolling: true}]
+  indicator:
+    metadata: {name: durations}
+    spec:
+      thresholdMetric:
+        metricSource:
+          type: pqscope
+          spec: {metric: pqscope.handshake.duration}
+  objectives: [{op: lte, value: 20, target: 0.99}]
+"#;
+
 /// A state over its bound: the engine copies it, drops fine history step by step, and copies it again.
 #[tokio::test]
 async fn a_kill_while_a_large_state_is_cut_down_loses_no_event() {
+    const SERVICES: usize = 40;
+    const TIMES: u64 = 500;
     let folder = tempfile::tempdir().unwrap();
-    let slo = write_objective(folder.path(), "a");
     let path = |name: &str| folder.path().join(name);
-    let arguments = ["--slo", text(&slo), "--evaluation-interval", "100ms", "--checkpoint-interval", "100ms"];
+    let slo = write_objective(&path("slos"), "a");
+    std::fs::write(path("slos").join("durations.yaml"), DURATIONS).unwrap();
+    let slos = slo.parent().unwrap();
+    let arguments = ["--slo", text(slos), "--evaluation-interval", "100ms", "--checkpoint-interval", "100ms"];
     let bounded = [&arguments[..], &["--max-state-size", "16MiB"]].concat();
+    let client = client();
     let engine = Engine::start(&path("small"), &arguments);
     let send = async |engine: &Engine| {
         let pieces = delta(&[Reading::new("a", "completed", (now() - 1, now()), 1)]);
-        assert_eq!(post(&client(), &engine.http, &pieces).await.unwrap().partial_success, None);
+        assert_eq!(post(&client, &engine.http, &pieces).await.unwrap().partial_success, None);
     };
-    for _ in 0..20 {
-        send(&engine).await;
+    let times: Vec<u64> = (0..TIMES).rev().map(|step| now() - step * 10_000_000_000).collect();
+    for times in times.chunks(20) {
+        let answer = post(&client, &engine.http, &durations(SERVICES, times)).await;
+        assert_eq!(answer.unwrap().partial_success, None);
     }
-    engine.kill();
-    write_export(&path("large.gz"), records_of(&path("small")), 9 << 20);
+    let observations = TIMES * SERVICES as u64 * 11;
+    engine
+        .wait_for("all of it", async |engine| {
+            (engine.events("durations").await.1 >= observations).then_some(())
+        })
+        .await;
+    let durations = engine.events("durations").await;
+    engine.stop();
+    write_export(&path("large.gz"), records_of(&path("small")), 4 << 20);
     assert!(restore(&path("large.gz"), &path("large")).status.success());
+    let blocks = |state: &Path| records_of(state).keys().filter(|key| key.starts_with("16")).count();
     let fillers = |state: &Path| records_of(state).into_iter().filter(|(key, _)| key.starts_with("40"));
-    let expected: Vec<(String, String)> = fillers(&path("large")).collect();
-    assert!(expected.len() > 8_000);
+    let (expected, all): (Vec<_>, _) = (fillers(&path("large")).collect(), blocks(&path("large")));
     let is_copying =
         |state: &Path| state.join("sled.rewriting").exists() || state.join("sled.replaced").exists();
 
     let mut chance = chance("cutting down");
-    let (mut midway, mut swaps) = (0, 0);
-    for kill in 0..kills(4) {
+    let (mut midway, mut swaps, mut fewest) = (0, 0, all);
+    for kill in 0..kills(2) {
         let state = path("state");
         copy(&path("large"), &state);
-        let mut total = 20;
         for _ in 0..chance.usize(1..=2) {
+            if std::fs::metadata(state.join("sled/db")).is_ok_and(|about| about.len() <= 16 << 20) {
+                break;
+            }
             let engine = Engine::start(&state, &bounded);
             engine.wait_for("a copy", async |_| is_copying(&state).then_some(())).await;
-            tokio::time::sleep(Duration::from_millis(chance.u64(0..2_500))).await;
+            tokio::time::sleep(Duration::from_millis(chance.u64(0..1_500))).await;
             midway += usize::from(is_copying(&state));
             engine.kill();
             swaps += usize::from(state.join("sled.replaced").exists());
         }
         let engine = Engine::try_start(&state, &bounded, PATIENCE)
             .unwrap_or_else(|status| panic!("did not start after kill {kill}: {status:?}"));
-        assert_eq!(engine.events("a").await, (total, total), "kill {kill}");
+        assert_eq!(engine.events("durations").await, durations, "kill {kill}");
         send(&engine).await;
-        total += 1;
+        engine
+            .wait_for("within its bound", async |engine| {
+                let (_, figures) = engine.get("/metrics").await;
+                let size =
+                    figures.lines().find_map(|line| line.strip_prefix("pqscope_engine_store_size_bytes "));
+                (size.unwrap().parse::<f64>().unwrap() <= f64::from(16 << 20)).then_some(())
+            })
+            .await;
         engine.kill();
         let engine = Engine::start(&state, &arguments);
-        assert_eq!(engine.events("a").await, (total, total), "kill {kill}");
+        assert_eq!(engine.events("durations").await, durations, "kill {kill}");
+        assert_eq!(engine.events("a").await, (1, 1), "kill {kill}");
         engine.kill();
         assert!(!is_copying(&state), "kill {kill}: what was left is gone");
         assert!(fillers(&state).eq(expected.iter().cloned()), "kill {kill}: only fine history goes");
+        fewest = fewest.min(blocks(&state));
         std::fs::remove_dir_all(&state).unwrap();
     }
     println!(
         "cutting down: {midway} kills during a copy, {swaps} while the old database was out of its place"
     );
+    println!("of {all} blocks at least {fewest} were left");
+    assert!(fewest < all, "history was dropped");
 }
