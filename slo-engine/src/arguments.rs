@@ -157,8 +157,9 @@ pub(crate) struct Serve {
     /// of them 0.9 GiB), a histogram several times as much.
     #[arg(long, value_name = "COUNT", default_value = "20000", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     pub(crate) max_series: u32,
-    /// Above this size of the database, fine history is dropped before its time: ten-second buckets first. Incidents and
-    /// notifications are never dropped.
+    /// Above this size the database is written anew, which frees most of it; where it takes more than half of the size even
+    /// then, fine history is dropped before its time: ten-second buckets first. Incidents and notifications are never
+    /// dropped.
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = parse_disk_size)]
     pub(crate) max_state_size: u64,
     /// Largest OTLP request that is taken, before and after decompression.

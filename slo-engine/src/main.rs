@@ -127,7 +127,7 @@ fn validate(options: &Validate) -> anyhow::Result<()> {
 
 fn backup(options: &Backup) -> anyhow::Result<()> {
     // Opening would make a state where there is none.
-    anyhow::ensure!(options.state.is_dir(), "there is no state in {}", options.state.display());
+    anyhow::ensure!(store::is_state(&options.state), "there is no state in {}", options.state.display());
     let (store, findings) = store::Store::open(&options.state).map_err(|error| match error {
         locked @ store::StoreError::Locked { .. } => {
             let exports = options.state.join("exports");

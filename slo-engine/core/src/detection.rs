@@ -59,6 +59,15 @@ pub struct Entered {
 }
 
 impl Detection {
+    /// Whether two are about one incident that people found: the same but for the time at which it was entered.
+    pub fn tells_the_same(&self, other: &Self) -> bool {
+        let entered =
+            |detection: &Self| detection.entered.clone().map(|entered| (entered.author, entered.description));
+        let told = |detection: &Self| (detection.began, detection.severity, detection.told);
+        (&self.objective, &self.service, told(self), entered(self))
+            == (&other.objective, &other.service, told(other), entered(other))
+    }
+
     /// Time from the beginning to the first delivered notification; `None` for what people found first.
     pub fn taken(&self) -> Option<Duration> {
         self.told.map(|told| told.since(self.began))

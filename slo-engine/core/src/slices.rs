@@ -193,6 +193,12 @@ impl SliceBook {
         changed.into_iter().map(|day| (day, day_of(day))).collect()
     }
 
+    /// Marks all days as changed, for a disk that lost some of what it had.
+    pub fn touch_all(&mut self) {
+        let judged = self.days.iter().filter(|(_, shares)| shares.iter().any(Option::is_some));
+        self.changed.extend(judged.map(|(day, _)| *day));
+    }
+
     /// Takes back days that could not be kept.
     pub fn return_changes(&mut self, days: impl IntoIterator<Item = u64>) {
         self.changed.extend(days);

@@ -131,6 +131,12 @@ impl Events {
         EventChanges { desk, offsets }
     }
 
+    /// Has everything saved again.
+    pub(super) fn touch_all(&mut self) {
+        self.desk.touch_all();
+        self.unsaved_offsets.extend(self.offsets.keys().cloned());
+    }
+
     /// Takes back what could not be saved.
     pub(super) fn return_changes(&mut self, changes: EventChanges) {
         self.desk.return_changes(changes.desk);

@@ -134,7 +134,14 @@ impl Incidents {
         }
     }
 
-    /// Has everything written again.
+    /// Adds all transitions that are kept.
+    pub(super) fn add_transitions(&self, batch: &mut Batch) {
+        for transition in &self.transitions {
+            batch.put(Table::Transition, &transition_key(transition), transition);
+        }
+    }
+
+    /// Has everything else written again.
     pub(super) fn touch_all(&mut self) {
         self.unsaved.records.extend(self.records.keys().cloned());
         self.unsaved.rows.extend(self.outbox.keys());

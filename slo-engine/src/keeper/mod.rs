@@ -124,6 +124,10 @@ pub(crate) struct Keeper {
     exporting: Option<std::thread::JoinHandle<()>>,
     /// How much history is dropped before its time; zero is none.
     shed_step: u32,
+    /// Size of the database after it was written anew.
+    rewritten_bytes: u64,
+    /// When that failed last, in time that has passed.
+    rewrite_failed: Option<Duration>,
     /// The oldest chunk of the journal on disk.
     first_chunk: u64,
     /// Bytes of the journal that no checkpoint covers.
@@ -165,6 +169,8 @@ impl Keeper {
         let (view, watcher) = watch::channel(Arc::new(View::empty(now)));
         let coverage = Coverage::new(&duties.services);
         let running = clock.running();
+        // One that is started anew more often than once a night must be exported all the same.
+        let exported_at = store.last_export().unwrap_or_else(|| recorder.birth());
         let mut keeper = Self {
             store,
             clock,
@@ -188,9 +194,11 @@ impl Keeper {
             pace: Pace::new(now, running),
             expired_at: now,
             checkpoint_at: now,
-            exported_at: now,
+            exported_at,
             exporting: None,
             shed_step: 0,
+            rewritten_bytes: 0,
+            rewrite_failed: None,
             first_chunk,
             journal_bytes,
             view,
@@ -259,7 +267,9 @@ impl Keeper {
         let is_trusted = self.pace.is_trusted(now, self.clock.running());
         if is_trusted && (now.since(self.expired_at) >= EXPIRY_INTERVAL || now < self.expired_at) {
             self.recorder.expire(now);
-            self.shed(now);
+            if self.shed_step > 0 {
+                self.recorder.shed(now, self.shed_step);
+            }
             self.expired_at = now;
         }
         if is_trusted {
@@ -277,6 +287,7 @@ impl Keeper {
             tracing::warn!("counts wait to be saved: {error}");
         }
         self.advance_checkpoint();
+        self.keep_within_bound(now, is_trusted);
         self.export(now);
         self.withdraw_removed(now);
         self.evaluations += 1;
@@ -302,6 +313,7 @@ fn load_notices(store: &mut Store, findings: &[Finding], now: Timestamp) -> Resu
     if !batch.is_empty() {
         store.commit(batch, Urgency::Essential)?;
     }
+    store.acknowledge_findings()?;
     Ok(notices)
 }
 
@@ -310,8 +322,15 @@ fn write_notice(finding: &Finding, number: u64, now: Timestamp, batch: &mut Batc
     tracing::error!("{finding}");
     let rolled_back = matches!(finding, Finding::RolledBack { .. } | Finding::MovedAside { .. });
     let notice = Notice { at: now, text: finding.to_string(), rolled_back };
-    let mut key = NOTICE.to_vec();
-    key.extend_from_slice(&now.nanoseconds().saturating_add(number).to_be_bytes());
-    batch.put(Table::Engine, &key, &notice);
+    put_notice(&notice, number, batch);
     notice
 }
+
+fn put_notice(notice: &Notice, number: u64, batch: &mut Batch) {
+    let mut key = NOTICE.to_vec();
+    key.extend_from_slice(&notice.at.nanoseconds().saturating_add(number).to_be_bytes());
+    batch.put(Table::Engine, &key, notice);
+}
+
+#[cfg(test)]
+mod tests;

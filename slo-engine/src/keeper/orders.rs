@@ -103,9 +103,15 @@ impl Keeper {
         Ok(ended)
     }
 
+    /// Counts it at once, so that a commit that fails leaves it to be written with the next one. Who hears of the failure
+    /// and enters it again is answered with what is there: it counts once.
     fn enter_missed(&mut self, detection: Detection) -> Result<Detection, OrderFault> {
-        self.count_detection(detection.clone());
+        let known = self.incidents.detections().find(|known| known.tells_the_same(&detection)).cloned();
+        let entered = known.unwrap_or_else(|| {
+            self.count_detection(detection.clone());
+            detection
+        });
         self.commit_with_counts(Batch::default(), Urgency::Essential)?;
-        Ok(detection)
+        Ok(entered)
     }
 }

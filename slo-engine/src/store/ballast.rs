@@ -13,6 +13,8 @@ const SHARE_OF_FREE: u64 = 8;
 
 /// Below this much free space, data that its sender still has is refused rather than written.
 pub(super) const RESERVE_BYTES: u64 = 4 << 20;
+/// Below this much, the database had better not grow any more.
+const SCARCE_BYTES: u64 = 32 << 20;
 
 /// The ballast of one state folder.
 #[derive(Debug)]
@@ -37,9 +39,15 @@ impl Ballast {
         self.free_bytes().is_some_and(|free| free < RESERVE_BYTES)
     }
 
+    /// Whether it will come to that before long.
+    pub(super) fn is_getting_low(&self) -> bool {
+        self.free_bytes().is_some_and(|free| free < SCARCE_BYTES)
+    }
+
     /// Lays the ballast if it is not there and there is room for it. Failure is no fault: there is then no room.
     pub(super) fn lay(&self) {
-        if self.path().exists() {
+        // Killed while it was laid it is there and empty.
+        if std::fs::metadata(self.path()).is_ok_and(|about| about.len() > 0) {
             return;
         }
         let Some(free) = self.free_bytes() else { return };
@@ -79,6 +87,7 @@ mod tests {
         assert!(size > 0 && size <= LARGEST_BYTES);
         assert!(ballast.release());
         assert!(!ballast.release());
+        File::create(ballast.path()).unwrap();
         ballast.lay();
         assert_eq!(std::fs::metadata(ballast.path()).unwrap().len(), size);
     }

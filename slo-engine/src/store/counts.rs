@@ -11,6 +11,11 @@ pub(super) const BIRTH: &[u8] = b"birth";
 const NUMBERS: &[u8] = b"numbers";
 
 impl Batch {
+    /// Adds the time from which counts are kept.
+    pub(crate) fn birth(&mut self, birth: Timestamp) {
+        self.put(Table::Engine, BIRTH, &birth);
+    }
+
     /// Adds a chunk of the journal.
     pub(crate) fn journal(&mut self, chunk: Chunk) {
         self.put_bytes(Table::Journal, &chunk.number.to_be_bytes(), chunk.bytes);
@@ -52,7 +57,7 @@ impl Store {
             Some((_, birth)) => birth,
             None => {
                 let mut batch = Batch::default();
-                batch.put(Table::Engine, BIRTH, &now);
+                batch.birth(now);
                 self.commit(batch, Urgency::Essential)?;
                 now
             }

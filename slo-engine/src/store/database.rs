@@ -8,7 +8,7 @@
 //! - After an error sled repeats it for ever: the caller drops the database and opens it anew.
 
 use super::StoreError;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -113,9 +113,19 @@ impl Database {
         })
     }
 
-    /// Lets go of the files, so that the folder can be moved.
-    pub(super) fn close(self) {
-        drop(self);
+    /// Lets go of the files, so that the folder can be moved. A background thread of sled may hold them for a moment
+    /// longer, and what it writes then would go to whatever has that name by then: it is waited for.
+    pub(super) fn close(self) -> Result<(), StoreError> {
+        let Self { folder, sled, log } = self;
+        drop(sled);
+        for _ in 0..LOCK_TRIES {
+            match log.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(source)) => return Err(StoreError::from_io(&folder, source)),
+            }
+        }
+        Err(StoreError::Failed { folder, detail: "sled does not let go of its files".to_owned() })
     }
 
     /// Bytes on disk.

@@ -55,6 +55,15 @@ pub(crate) enum StoreError {
         /// Newest layout that this program reads.
         known: u32,
     },
+    /// A restore into the folder was cut short.
+    #[error(
+        "a restore into the state folder {} did not finish; run `pqscope-slo restore` again, or remove the folder to begin without a state",
+        folder.display()
+    )]
+    UnfinishedRestore {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Any other fault.
     #[error("the state folder {} failed: {detail}", folder.display())]
     Failed {

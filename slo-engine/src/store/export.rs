@@ -108,6 +108,13 @@ impl Store {
         Ok(Snapshot { header, pairs })
     }
 
+    /// When the latest export of this state was written.
+    pub(crate) fn last_export(&self) -> Option<Timestamp> {
+        let latest = exports_in(&self.exports_folder()).pop()?;
+        let written = std::fs::metadata(latest).and_then(|about| about.modified()).ok()?;
+        Some(Timestamp::EPOCH.after(written.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?))
+    }
+
     /// Where the nightly exports of this state lie.
     pub(crate) fn exports_folder(&self) -> PathBuf {
         self.folder.join(EXPORTS_FOLDER)
@@ -136,6 +143,10 @@ impl Snapshot {
     pub(crate) fn write_into(&self, folder: &Path) -> Result<PathBuf, ExportError> {
         let fault = |source| ExportError::File { path: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(fault)?;
+        // Nobody but us writes here, so these are of processes that were killed.
+        for left in files_in(folder, &format!("{SUFFIX}.{PARTIAL}")) {
+            std::fs::remove_file(left).map_err(fault)?;
+        }
         let path = folder.join(format!("{}{SUFFIX}", self.header.at.to_string().replace(':', "-")));
         self.write(&path)?;
         let exports = exports_in(folder);
@@ -177,11 +188,16 @@ impl Lines {
 
 /// The exports in a folder, oldest first.
 fn exports_in(folder: &Path) -> Vec<PathBuf> {
+    files_in(folder, SUFFIX)
+}
+
+/// The files in a folder whose names end so, in the order of their names.
+fn files_in(folder: &Path, end: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut exports: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().ends_with(SUFFIX)).collect();
-    exports.sort();
-    exports
+    let mut files: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().ends_with(end)).collect();
+    files.sort();
+    files
 }
 
 /// Puts the latest whole export of a state where its database was; the export, if there was one.
@@ -197,16 +213,35 @@ pub(super) fn restore_latest(state: &Path) -> Result<Option<PathBuf>, StoreError
     Ok(None)
 }
 
-/// Makes a state of an export.
+/// Makes a state of an export. One that was cut short is begun again.
 pub(crate) fn restore(export: &Path, state: &Path) -> Result<u64, ExportError> {
-    let is_empty = std::fs::read_dir(state).map_or(true, |mut entries| entries.next().is_none());
-    if !is_empty {
-        return Err(ExportError::NotEmpty { folder: state.to_owned() });
-    }
+    let check = || match holds_only(state, &[super::lock::FILE_NAME, super::RESTORING_FOLDER]) {
+        true => Ok(()),
+        false => Err(ExportError::NotEmpty { folder: state.to_owned() }),
+    };
+    check()?;
     let records = read(export, &mut |_, _| Ok(()))?;
     super::create_folder(state)?;
+    let _lock = super::FolderLock::take(state)?;
+    check()?;
     restore_database(export, state)?;
     Ok(records)
+}
+
+/// Whether a folder has a state in it, or what a restore has left that was cut short.
+pub(crate) fn is_state(folder: &Path) -> bool {
+    !holds_only(folder, &[super::lock::FILE_NAME])
+}
+
+/// Whether a restore into a new folder was cut short. That of a damaged database leaves a mark besides.
+pub(super) fn is_unfinished_restore(state: &Path) -> bool {
+    state.join(super::RESTORING_FOLDER).exists()
+        && holds_only(state, &[super::lock::FILE_NAME, super::RESTORING_FOLDER])
+}
+
+fn holds_only(folder: &Path, names: &[&str]) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).all(|name| names.iter().any(|known| name == *known))
 }
 
 /// Builds the database beside its place, then moves it there: killed midway, nothing is where it was not. The export was
@@ -225,7 +260,7 @@ fn restore_database(export: &Path, state: &Path) -> Result<(), ExportError> {
         Ok(())
     })?;
     database.apply(&changes)?;
-    database.close();
+    database.close()?;
     std::fs::rename(&building, &place).map_err(fault)?;
     File::open(state).and_then(|folder| folder.sync_all()).map_err(fault)
 }
@@ -355,6 +390,11 @@ mod tests {
         let [Finding::MovedAside { restored, .. }] = findings.as_slice() else { panic!("{findings:?}") };
         assert_eq!(restored.as_ref(), Some(&export));
         assert_eq!(pairs(&store), before);
+        drop(store);
+        // Killed before it could be noted: said again, as far as it can still be told.
+        let (mut store, findings) = Store::open(folder.path()).unwrap();
+        assert!(matches!(findings[..], [Finding::RolledBack { .. }]), "{findings:?}");
+        store.acknowledge_findings().unwrap();
         drop(store);
         assert_eq!(Store::open(folder.path()).unwrap().1, []);
     }

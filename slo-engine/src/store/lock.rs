@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-const FILE_NAME: &str = "lock";
+pub(super) const FILE_NAME: &str = "lock";
 
 /// Holds the folder until dropped.
 #[derive(Debug)]

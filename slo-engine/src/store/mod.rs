@@ -22,12 +22,14 @@ mod layout1;
 mod lock;
 mod mark;
 mod record;
+mod rewrite;
 
 pub(crate) use counts::Recovered;
 pub(crate) use error::StoreError;
-pub(crate) use export::restore;
+pub(crate) use export::{is_state, restore};
 pub(crate) use keys::Table;
 pub(crate) use record::Batch;
+pub(crate) use rewrite::Copied;
 
 use ballast::Ballast;
 use database::{Change, Database};
@@ -151,6 +153,9 @@ pub(crate) struct Store {
     healthy: bool,
     /// What was found when the database was opened again.
     found: Option<Finding>,
+    /// Whether the mark stays where it is, ahead of the database, until people were told: a start before that has to find
+    /// once more what was found.
+    mark_waits: bool,
 }
 
 impl Store {
@@ -158,14 +163,19 @@ impl Store {
     pub(crate) fn open(folder: &Path) -> Result<(Self, Vec<Finding>), StoreError> {
         create_folder(folder)?;
         let lock = FolderLock::take(folder)?;
+        if export::is_unfinished_restore(folder) {
+            // Nobody has told yet that it was restored; without a word here it would open as an empty one.
+            return Err(StoreError::UnfinishedRestore { folder: folder.to_owned() });
+        }
         let mut findings = Vec::new();
         let ballast = Ballast::in_folder(folder);
         if ballast.is_low() && ballast.release() {
             findings.push(Finding::BallastReleased);
         }
-        let mut mark = HighWaterMark::open(folder)?;
+        let mark = HighWaterMark::open(folder)?;
         export::remove_folder(&folder.join(RESTORING_FOLDER))
             .map_err(|source| StoreError::from_io(folder, source))?;
+        rewrite::settle(folder)?;
         if mark.position().is_some()
             && !folder.join(DATABASE_FOLDER).exists()
             && let Some(to) = last_moved_aside(folder)
@@ -174,7 +184,6 @@ impl Store {
             // Killed after the damaged database was moved aside and before the export was in its place.
             let detail = "found on the start before".to_owned();
             findings.push(Finding::MovedAside { to, detail, restored: Some(export) });
-            mark.restart(Position::default()).map_err(|source| StoreError::from_io(folder, source))?;
         }
         let database = match Database::open(&folder.join(DATABASE_FOLDER)) {
             Ok(database) => database,
@@ -182,18 +191,17 @@ impl Store {
                 let to = move_aside(folder)?;
                 let restored = export::restore_latest(folder)?;
                 findings.push(Finding::MovedAside { to, detail, restored });
-                mark.restart(Position::default()).map_err(|source| StoreError::from_io(folder, source))?;
                 Database::open(&folder.join(DATABASE_FOLDER))?
             }
             Err(error) => return Err(error),
         };
         let position = position_of(&database)?;
-        if let Some(acknowledged) = mark.position()
-            && is_rolled_back(acknowledged, position)
+        let acknowledged = mark.position().filter(|acknowledged| is_rolled_back(*acknowledged, position));
+        if let Some(acknowledged) = acknowledged
+            && !findings.iter().any(|finding| matches!(finding, Finding::MovedAside { .. }))
         {
             findings
                 .push(Finding::RolledBack { acknowledged: acknowledged.sequence, found: position.sequence });
-            mark.restart(position).map_err(|source| StoreError::from_io(folder, source))?;
         }
         let mut store = Self {
             folder: folder.to_owned(),
@@ -205,6 +213,7 @@ impl Store {
             failures: 0,
             healthy: true,
             found: None,
+            mark_waits: acknowledged.is_some(),
         };
         findings.extend(store.migrate()?);
         store.ballast.lay();
@@ -251,14 +260,25 @@ impl Store {
         Ok(loaded)
     }
 
-    /// What was found since the last time when the database was opened again after a fault.
-    pub(crate) const fn take_finding(&mut self) -> Option<Finding> {
-        self.found.take()
+    /// What was found when the database was opened again after a fault, until it is acknowledged.
+    pub(crate) const fn finding(&self) -> Option<&Finding> {
+        self.found.as_ref()
     }
 
-    /// Whether the disk is nearly full.
-    pub(crate) fn is_short_of_room(&self) -> bool {
-        self.ballast.is_low()
+    /// To be called once what was found is on disk, for people to see: it is not found again then.
+    pub(crate) fn acknowledge_findings(&mut self) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.mark_waits) {
+            let restarted = self.mark.restart(self.position);
+            self.mark_waits = restarted.is_err();
+            restarted.map_err(|source| StoreError::from_io(&self.folder, source))?;
+        }
+        self.found = None;
+        Ok(())
+    }
+
+    /// Whether the disk will be full before long.
+    pub(crate) fn is_running_out_of_room(&self) -> bool {
+        self.ballast.is_getting_low()
     }
 
     /// Figures as of now.
@@ -292,21 +312,24 @@ impl Store {
         database.apply(&changes)?;
         self.database = Some(database);
         self.position = next;
+        if self.mark_waits {
+            return Ok(());
+        }
         self.mark.advance(next).map_err(|source| StoreError::from_io(&self.folder, source))
     }
 
     fn reopen(&mut self) -> Result<Database, StoreError> {
         self.ballast.release();
+        rewrite::settle(&self.folder)?;
         let database = Database::open(&self.folder.join(DATABASE_FOLDER))?;
         // The commit that failed may have reached the disk after all.
         let found = position_of(&database)?;
         if is_rolled_back(self.position, found) {
             let acknowledged = self.position.sequence;
             self.found = Some(Finding::RolledBack { acknowledged, found: found.sequence });
+            self.mark_waits = true;
         }
-        if found.sequence >= self.position.sequence {
-            self.position = found;
-        }
+        self.position = found;
         Ok(database)
     }
 
@@ -370,7 +393,11 @@ fn create_folder(folder: &Path) -> Result<(), StoreError> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(|source| StoreError::from_io(folder, source))
+        .map_err(|source| StoreError::from_io(folder, source))?;
+    // The folder's own name: not everybody may read the folder above, and then it has to do without.
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _ = std::fs::File::open(above).and_then(|above| above.sync_all());
+    Ok(())
 }
 
 /// Renames the database folder to the first free `sled.damaged-N`.

@@ -50,6 +50,13 @@ fn tables_do_not_see_each_other() {
     assert_eq!(store.load::<u64>(Table::Notification).unwrap(), Loaded { records: vec![], unreadable: 1 });
 }
 
+impl Store {
+    /// Lets go of the database, as after a fault.
+    pub(crate) fn lose_database(&mut self) {
+        self.database.take().unwrap().close().unwrap();
+    }
+}
+
 /// A fault makes the database be opened again, and it comes back as it was before the last commit.
 #[test]
 fn a_database_that_falls_back_while_running_is_noticed() {
@@ -57,22 +64,28 @@ fn a_database_that_falls_back_while_running_is_noticed() {
     let (mut store, _) = Store::open(folder.path()).unwrap();
     store.commit(batch("a", 1), Urgency::Repeatable).unwrap();
     let old = store.figures().commits;
-    store.database = None;
+    store.lose_database();
     let copy = tempfile::tempdir().unwrap();
     copy_files(&folder.path().join(DATABASE_FOLDER), copy.path());
     store.commit(batch("b", 2), Urgency::Repeatable).unwrap();
-    assert_eq!(store.take_finding(), None, "nothing is lost yet");
+    assert_eq!(store.finding(), None, "nothing is lost yet");
     let acknowledged = store.figures().commits;
-    store.database = None;
+    store.lose_database();
     std::fs::remove_dir_all(folder.path().join(DATABASE_FOLDER)).unwrap();
     copy_files(copy.path(), &folder.path().join(DATABASE_FOLDER));
 
     store.commit(batch("c", 3), Urgency::Repeatable).unwrap();
-    assert_eq!(store.take_finding(), Some(Finding::RolledBack { acknowledged, found: old }));
-    assert_eq!(store.take_finding(), None);
+    let found = Finding::RolledBack { acknowledged, found: old };
+    assert_eq!(store.finding(), Some(&found));
+    drop(store);
+    // Killed before anybody was told: it is found again, for the mark has stayed.
+    let (mut store, findings) = Store::open(folder.path()).unwrap();
+    assert_eq!(findings, [Finding::RolledBack { acknowledged, found: old + 1 }]);
+    store.acknowledge_findings().unwrap();
+    store.commit(batch("d", 4), Urgency::Repeatable).unwrap();
     drop(store);
     let (store, findings) = Store::open(folder.path()).unwrap();
-    assert_eq!((findings, store.figures().commits), (vec![], acknowledged + 1));
+    assert_eq!((findings, store.figures().commits), (vec![], old + 2));
 }
 
 #[test]
@@ -99,11 +112,16 @@ fn an_older_copy_of_the_database_is_noticed() {
     std::fs::remove_dir_all(folder.path().join(DATABASE_FOLDER)).unwrap();
     copy_files(copy.path(), &folder.path().join(DATABASE_FOLDER));
 
+    let expected = [Finding::RolledBack { acknowledged, found: old }];
     let (store, findings) = Store::open(folder.path()).unwrap();
-    assert_eq!(findings, [Finding::RolledBack { acknowledged, found: old }]);
+    assert_eq!(findings, expected);
     assert_eq!(values(&store), [("a".to_owned(), 1)]);
     drop(store);
-    // Said once; the state that is there now is the new truth.
+    let (mut store, findings) = Store::open(folder.path()).unwrap();
+    assert_eq!(findings, expected, "nobody has noted it yet");
+    store.acknowledge_findings().unwrap();
+    drop(store);
+    // The state that is there now is the new truth.
     assert_eq!(Store::open(folder.path()).unwrap().1, []);
 }
 
@@ -121,6 +139,7 @@ fn a_damaged_database_is_kept_aside() {
     assert!(to.join("db").exists(), "nothing is deleted");
     assert_eq!(values(&store), []);
     store.commit(batch("b", 2), Urgency::Repeatable).unwrap();
+    store.acknowledge_findings().unwrap();
     drop(store);
     let (store, findings) = Store::open(folder.path()).unwrap();
     assert_eq!(findings, []);

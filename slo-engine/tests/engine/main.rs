@@ -17,6 +17,7 @@ mod disk;
 mod entries;
 mod events;
 mod ingest;
+mod kills;
 mod openbao;
 mod otlp;
 mod power;

@@ -6,8 +6,8 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric,
-    number_data_point,
+    AggregationTemporality, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
+    ScopeMetrics, Sum, metric, number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
@@ -61,6 +61,30 @@ fn export(readings: &[Reading], temporality: AggregationTemporality) -> ExportMe
             data_points: points.collect(),
             aggregation_temporality: temporality.into(),
             is_monotonic: true,
+        }),
+    )
+}
+
+/// An export of one observation per service and time, each in one of twenty buckets.
+pub(crate) fn durations(services: usize, times: &[u64]) -> ExportMetricsServiceRequest {
+    let bounds: Vec<f64> = (1..=20).map(f64::from).collect();
+    let points = times.iter().flat_map(|time| {
+        let bounds = &bounds;
+        (0..services).map(move |service| HistogramDataPoint {
+            attributes: vec![text("pqscope.service", &service.to_string())],
+            start_time_unix_nano: time - 10_000_000_000,
+            time_unix_nano: *time,
+            count: 11,
+            bucket_counts: (0..=20).map(|bucket| u64::from(bucket % 2 == 0)).collect(),
+            explicit_bounds: bounds.clone(),
+            ..HistogramDataPoint::default()
+        })
+    });
+    of_metric(
+        "pqscope.handshake.duration",
+        metric::Data::Histogram(Histogram {
+            data_points: points.collect(),
+            aggregation_temporality: AggregationTemporality::Delta.into(),
         }),
     )
 }

@@ -266,6 +266,14 @@ impl Desk {
         changes
     }
 
+    /// Marks all that is remembered as changed, for a disk that lost some of what it had.
+    pub fn touch_all(&mut self) {
+        self.memory.touch_all();
+        self.labels.touch_all();
+        self.rotations.touch_all();
+        self.history.touch_all();
+    }
+
     /// Takes back changes that could not be saved. They are handed over again, with the values of that time.
     pub fn return_changes(&mut self, changes: impl IntoIterator<Item = DeskChange>) {
         for change in changes {

@@ -116,6 +116,11 @@ impl History {
         dirty.into_iter().map(|place| (place, self.events.get(&place).cloned())).collect()
     }
 
+    /// Has everything saved again.
+    pub(super) fn touch_all(&mut self) {
+        self.dirty.extend(self.events.keys());
+    }
+
     pub(super) fn return_place(&mut self, place: Place) {
         self.dirty.insert(place);
     }

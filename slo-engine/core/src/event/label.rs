@@ -82,6 +82,11 @@ impl Labels {
         labels.into_iter().map(|label| (label.clone(), self.used.get(&label).copied())).collect()
     }
 
+    /// Has everything saved again.
+    pub(super) fn touch_all(&mut self) {
+        self.dirty.extend(self.used.keys().cloned());
+    }
+
     pub(super) fn return_label(&mut self, label: Label) {
         self.dirty.insert(label);
     }

@@ -105,6 +105,12 @@ impl Memory {
         (keys, std::mem::take(&mut self.dirty_horizon).then_some(self.horizon))
     }
 
+    /// Has everything saved again.
+    pub(super) fn touch_all(&mut self) {
+        self.dirty.extend(self.by_key.keys());
+        self.dirty_horizon = true;
+    }
+
     pub(super) fn return_key(&mut self, key: EventKey) {
         self.dirty.insert(key);
     }

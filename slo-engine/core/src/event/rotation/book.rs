@@ -154,6 +154,11 @@ impl Rotations {
         dirty.into_iter().map(|id| (id.clone(), self.all.get(&id).cloned())).collect()
     }
 
+    /// Has everything saved again.
+    pub(crate) fn touch_all(&mut self) {
+        self.dirty.extend(self.all.keys().cloned());
+    }
+
     pub(crate) fn return_rotation(&mut self, id: String) {
         self.dirty.insert(id);
     }
