@@ -197,8 +197,8 @@ fn missing_data_alerts_where_it_is_to() {
     assert_eq!(firing(&report, "no-data").len(), 2, "{report:?}");
 }
 
-#[test]
-fn one_deployment_of_ten_that_fails_is_a_spike() {
+/// Ten deployments of a service, one of which fails for ten minutes after an hour and a half.
+fn ten_deployments() -> Traffic {
     let steps = 3 * 60;
     let counter = |deployment: u64, outcome: &str, count: &dyn Fn(u64) -> u64| Counter {
         attributes: vec![
@@ -217,11 +217,38 @@ fn one_deployment_of_ten_that_fails_is_a_spike() {
             counter(deployment, "failed", &|step| bad(deployment, step)),
         ]
     });
-    let traffic = Traffic { step: MINUTE, series: series.collect() };
-    let Some(report) = both("one_deployment", &slo("target: 0.9", "dayShare: off"), &traffic) else { return };
+    Traffic { step: MINUTE, series: series.collect() }
+}
+
+fn is_found_as_a_spike(test: &str, slo: &str) {
+    let Some(report) = both(test, slo, &ten_deployments()) else { return };
     let spike = firing(&report, "spike");
     assert_eq!(spike.len(), 2, "{report:?}");
     assert!((91 * MINUTE..=93 * MINUTE).contains(&spike[0].0), "{spike:?}");
+}
+
+#[test]
+fn one_deployment_of_ten_that_fails_is_a_spike() {
+    is_found_as_a_spike("one_deployment", &slo("target: 0.9", "dayShare: off"));
+}
+
+/// Failures over all, where the examples have successes over all.
+fn counting_failures(slo: &str) -> String {
+    slo.replace("good: {metricSource", "bad: {metricSource").replace("outcome: completed", "outcome: failed")
+}
+
+#[test]
+fn failures_that_are_counted_beside_all_are_a_spike_too() {
+    is_found_as_a_spike("failures_counted", &counting_failures(&slo("target: 0.9", "dayShare: off")));
+}
+
+/// Windows count slices then, groups still count events. There a spike is looked for only when asked for.
+#[test]
+fn a_spike_is_one_whatever_the_budget_is_made_of() {
+    let sliced = slo("target: 0.9, timeSliceTarget: 0.9, timeSliceWindow: 5m", "dayShare: off, spike: {}")
+        .replace("budgetingMethod: Occurrences", "budgetingMethod: Timeslices");
+    is_found_as_a_spike("a_spike_in_slices", &sliced);
+    is_found_as_a_spike("a_spike_in_slices", &counting_failures(&sliced));
 }
 
 #[test]
