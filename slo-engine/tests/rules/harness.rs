@@ -1,17 +1,20 @@
-//! The same traffic through the engine's core and through the compiled rules in promtool: when was which condition pending
-//! or firing? Enters: an objective and the increments of each series, step by step. Leaves: two lists of changes.
+//! The same traffic through the engine's core, through the compiled rules in promtool, and through the reference model,
+//! which goes by the events themselves: when was which condition pending or firing? Enters: an objective and the
+//! increments of each counter, step by step. Leaves: a list of changes from each.
 
+use crate::reference::{Edge, Event, Gates, Says, events_of, firing as fires, tier_says};
 use pqscope_slo_core::alert::{AlertState, advance};
 use pqscope_slo_core::evaluation::evaluate;
-use pqscope_slo_core::intake::Measured;
-use pqscope_slo_core::ledger::{Ledger, Limits};
+use pqscope_slo_core::intake::{Measured, Point, Temporality};
+use pqscope_slo_core::ledger::Limits;
 use pqscope_slo_core::measure::{Aside, resolution, slice_share};
-use pqscope_slo_core::objective::{Objective, Sli};
+use pqscope_slo_core::objective::{Budgeting, Goal, Indicator, Objective, Sli};
 use pqscope_slo_core::openslo::{Catalog, SourceFile};
 use pqscope_slo_core::promql::Histograms;
+use pqscope_slo_core::recorder::Recorder;
 use pqscope_slo_core::rules::{Options, compile, yaml};
 use pqscope_slo_core::selection::Selections;
-use pqscope_slo_core::series::Series;
+use pqscope_slo_core::series::{Attributes, Series, SourceId};
 use pqscope_slo_core::slices::{BookId, SliceBook};
 use pqscope_slo_core::time::Timestamp;
 use pqscope_telemetry::exposition::label_name;
@@ -46,11 +49,48 @@ pub(crate) struct Traffic {
     pub(crate) series: Vec<Counter>,
 }
 
-/// One counter: its attributes, and by how much it grew since the step before; `None` for no sample at all. The first
-/// sample of a series is its beginning.
+/// One counter of one sender. The first sample of a series is its beginning, and has to be zero.
 pub(crate) struct Counter {
+    /// The sender.
+    pub(crate) instance: &'static str,
     pub(crate) attributes: Vec<(&'static str, String)>,
+    /// By how much it grew since the step before; `None` for no sample at all.
     pub(crate) increments: Vec<Option<u64>>,
+    /// Steps since the step before which the sender began anew, so that what it grew by then is all that it has.
+    pub(crate) restarts: Vec<usize>,
+}
+
+/// A counter as its sender tells it.
+struct Sample {
+    value: u64,
+    /// When the count began; seconds since the beginning of simulated time, which the first one lies before.
+    start: Option<u64>,
+}
+
+impl Counter {
+    pub(crate) fn new(
+        instance: &'static str,
+        attributes: Vec<(&'static str, String)>,
+        increments: Vec<Option<u64>>,
+    ) -> Self {
+        let first = increments.iter().flatten().next();
+        assert!(first.is_none_or(|first| *first == 0), "what was before the first sample is not known");
+        Self { instance, attributes, increments, restarts: Vec::new() }
+    }
+
+    fn samples(&self, step: u64) -> Vec<Option<Sample>> {
+        let (mut value, mut start) = (0, None);
+        let next = |(number, increment): (usize, &Option<u64>)| {
+            if self.restarts.contains(&number) {
+                (value, start) = (0, Some(number as u64 * step - step / 2));
+            }
+            increment.map(|increment| {
+                value += increment;
+                Sample { value, start }
+            })
+        };
+        self.increments.iter().enumerate().map(next).collect()
+    }
 }
 
 impl Traffic {
@@ -59,9 +99,9 @@ impl Traffic {
         let end = counts.last().map_or(0, |(time, ..)| *time);
         let find = |time| counts.iter().find(|(at, ..)| *at == time);
         let times: Vec<u64> = (0..=end / step).map(|number| number * step).collect();
-        let counter = |outcome: &str, pick: fn(&(u64, u64, u64)) -> u64| Counter {
-            attributes: vec![("outcome", outcome.to_owned())],
-            increments: times.iter().map(|time| find(*time).map(pick)).collect(),
+        let counter = |outcome: &str, pick: fn(&(u64, u64, u64)) -> u64| {
+            let increments = times.iter().map(|time| find(*time).map(pick)).collect();
+            Counter::new("a", vec![("outcome", outcome.to_owned())], increments)
         };
         Self { step, series: vec![counter("completed", |at| at.1), counter("failed", |at| at.2)] }
     }
@@ -77,29 +117,46 @@ pub(crate) fn objective(text: &str) -> Objective {
     catalog.objectives.into_iter().next().unwrap()
 }
 
-/// What the engine says, evaluated at every step.
+/// What the engine says, evaluated at every step. It is sent what Prometheus scrapes, with the start times besides.
 pub(crate) fn by_engine(objective: &Objective, traffic: &Traffic) -> Report {
-    let mut ledger = Ledger::new(Limits::default());
+    let at = |time: u64| Timestamp::from_seconds(BEGIN + time);
+    let mut recorder = Recorder::new(at(0), Limits::default());
     let mut selections = Selections::default();
     let mut state = AlertState::default();
     let mut book = BookId::of(objective).map(|(id, slice)| SliceBook::new(id, slice));
     let mut report = Report::new();
+    let streams: Vec<(SourceId, Series, Vec<Option<Sample>>)> = traffic
+        .series
+        .iter()
+        .map(|counter| {
+            let resource =
+                Attributes::from([("service.instance.id".to_owned(), counter.instance.to_owned())]);
+            let attributes = counter.attributes.iter().map(|(key, value)| (*key, value.as_str()));
+            let source = SourceId::new(&resource, "test", "requests");
+            (source, Series::new("requests", attributes), counter.samples(traffic.step))
+        })
+        .collect();
     for number in 0..traffic.steps() {
         let time = number as u64 * traffic.step;
-        let now = Timestamp::from_seconds(BEGIN + time);
-        for counter in &traffic.series {
-            let Some(Some(count)) = counter.increments.get(number) else { continue };
-            let attributes = counter.attributes.iter().map(|(key, value)| (*key, value.as_str()));
-            let series = Series::new("requests", attributes);
-            ledger.record(&series, &[(now, Measured::Count(*count))], now).unwrap();
+        let now = at(time);
+        for (source, series, samples) in &streams {
+            let Some(Some(Sample { value, start })) = samples.get(number) else { continue };
+            let point = Point {
+                temporality: Temporality::Cumulative,
+                start: Some(start.map_or(Timestamp::from_seconds(BEGIN - 1), at)),
+                time: now,
+                value: Some(Measured::Count(*value)),
+            };
+            recorder.accept(*source, series, &point, now).unwrap();
         }
-        ledger.expire(now);
+        recorder.expire(now);
+        let ledger = recorder.ledger();
         if let Some(book) = &mut book {
-            let share = slice_share(objective, &ledger, &mut selections, now);
+            let share = slice_share(objective, ledger, &mut selections, now);
             book.advance(now, objective.window.nominal(), share);
         }
         let aside = Aside { exclusions: &[], slices: book.as_ref() };
-        let evaluation = evaluate(objective, &ledger, &mut selections, aside, now);
+        let evaluation = evaluate(objective, ledger, &mut selections, aside, now);
         state = advance(objective, &state, &evaluation).0;
         for (name, tier) in &*state.tiers {
             let standing = match (tier.firing, tier.active_since) {
@@ -113,6 +170,41 @@ pub(crate) fn by_engine(objective: &Objective, traffic: &Traffic) -> Report {
     report
 }
 
+/// What the reference model says of the window pairs, at every step: windows that are cut as the engine promises, or to
+/// the second as rules cut them. It sees events, no counters: what a restart does to these must not be seen. `None` for
+/// objectives that it is no model of.
+pub(crate) fn by_reference(objective: &Objective, traffic: &Traffic, edge: Edge) -> Option<Report> {
+    let Goal::Share { target, budgeting: Budgeting::Occurrences, .. } = objective.goal else { return None };
+    if !matches!(&objective.sli, Sli::Embedded(Indicator::Good { .. } | Indicator::Bad { .. })) {
+        return None;
+    }
+    let times: Vec<u64> = (0..traffic.steps() as u64).map(|number| BEGIN + number * traffic.step).collect();
+    let mut events = Vec::new();
+    for counter in &traffic.series {
+        let failed = counter.attributes.contains(&("outcome", "failed".to_owned()));
+        for (at, count) in times.iter().zip(&counter.increments) {
+            let count = count.unwrap_or(0);
+            let (good, bad) = if failed { (0, count) } else { (count, 0) };
+            events.push(Event { at: *at, heard: *at, good, bad });
+        }
+    }
+    let rule = &objective.alert;
+    let gates = Gates { least_events: rule.least_events as f64, least_bad: rule.least_bad as f64 };
+    let mut report = Report::new();
+    for tier in &rule.tiers {
+        let says = |now: &u64| {
+            let window = |length| events_of(&events, *now, length, edge);
+            (*now, tier_says(tier, gates, 1.0 - target.share(), window))
+        };
+        let looks: Vec<(u64, Says)> = times.iter().map(says).collect();
+        for ((now, _), fires) in looks.iter().zip(fires(&looks, tier.pending_for, rule.clear_for)) {
+            let standing = if fires { Standing::Firing } else { Standing::Quiet };
+            note(&mut report, &tier.name(), now - BEGIN, standing);
+        }
+    }
+    Some(report)
+}
+
 fn note(report: &mut Report, name: &str, time: u64, standing: Standing) {
     let changes = report.get(name).and_then(|changes| changes.last()).map_or(Standing::Quiet, |last| last.1);
     if changes != standing {
@@ -120,15 +212,16 @@ fn note(report: &mut Report, name: &str, time: u64, standing: Standing) {
     }
 }
 
-/// What promtool says of the compiled rules, evaluated at every step. The alert of a spike has a series per group: it
+/// What promtool says of the compiled rules, evaluated at every step; times are those of the counters, which are read
+/// `delay` seconds late. The alert of a spike has a series per group: it
 /// stands as the worst of them. The objective is compiled as one of a family, whose rules it shares: with a twin of another
 /// name and service, of which the same must be said, and with one that nothing is ever counted for, of which nothing must
 /// be said.
-pub(crate) fn by_rules(objective: &Objective, traffic: &Traffic, promtool: &Path) -> Report {
+pub(crate) fn by_rules(objective: &Objective, traffic: &Traffic, delay: u64, promtool: &Path) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let options = Options {
         interval: Duration::from_secs(traffic.step),
-        delay: Duration::ZERO,
+        delay: Duration::from_secs(delay),
         histograms: Histograms::Native,
     };
     let family =
@@ -138,12 +231,12 @@ pub(crate) fn by_rules(objective: &Objective, traffic: &Traffic, promtool: &Path
     assert_eq!(compiled.groups.len(), 1, "they share their rules");
     std::fs::write(folder.path().join("rules.yaml"), yaml::write(&compiled.groups, "")).unwrap();
     let test = folder.path().join("test.yaml");
-    std::fs::write(&test, test_file(traffic)).unwrap();
+    std::fs::write(&test, test_file(traffic, delay)).unwrap();
     let output = Command::new(promtool).args(["test", "rules"]).arg(&test).output().unwrap();
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("Unit Testing"), "{said}");
-    let mut reports = read(&said, traffic);
+    let mut reports = read(&said, traffic, delay);
     let mut report = |name: &str| reports.remove(name).unwrap_or_default();
     let (ours, twin, mut silent) = (report(&objective.name), report(TWIN), report(SILENT));
     assert_eq!(ours, twin, "a twin has the same alerts");
@@ -169,7 +262,7 @@ fn sibling(objective: &Objective, name: &str, metric: Option<&str>) -> Objective
 }
 
 /// Every step expects no alert at all; what is there is told as a failure.
-fn test_file(traffic: &Traffic) -> String {
+fn test_file(traffic: &Traffic, delay: u64) -> String {
     let step = traffic.step;
     let mut text = format!(
         "rule_files: [rules.yaml]\nevaluation_interval: {step}s\ntests:\n  - interval: {step}s\n    input_series:\n"
@@ -177,20 +270,16 @@ fn test_file(traffic: &Traffic) -> String {
     for counter in &traffic.series {
         let labels = counter.attributes.iter().map(|(key, value)| format!("{}={value:?}", label_name(key)));
         let labels: Vec<String> =
-            labels.chain(["job=\"agent\"".to_owned(), "instance=\"a\"".to_owned()]).collect();
+            labels.chain(["job=\"agent\"".to_owned(), format!("instance={:?}", counter.instance)]).collect();
         let _ = writeln!(text, "      - series: 'requests_total{{{}}}'", labels.join(","));
-        let mut sum = 0;
-        let values = counter.increments.iter().map(|increment| match increment {
-            None => "_".to_owned(),
-            Some(increment) => {
-                sum += increment;
-                sum.to_string()
-            }
-        });
+        let samples = counter.samples(step);
+        let values = samples
+            .iter()
+            .map(|sample| sample.as_ref().map_or_else(|| "_".to_owned(), |sample| sample.value.to_string()));
         let _ = writeln!(text, "        values: '{}'", values.collect::<Vec<_>>().join(" "));
     }
     text.push_str("    promql_expr_test:\n");
-    for number in 0..traffic.steps() as u64 {
+    for number in 0..evaluations(traffic, delay) {
         let _ = writeln!(
             text,
             "      - {{expr: 'count by (pqscope_slo_name, pqscope_condition, alertstate) (ALERTS)', eval_time: {}s}}",
@@ -200,8 +289,13 @@ fn test_file(traffic: &Traffic) -> String {
     text
 }
 
+/// So many that what is read late is read to its end.
+fn evaluations(traffic: &Traffic, delay: u64) -> u64 {
+    traffic.steps() as u64 + delay.div_ceil(traffic.step)
+}
+
 /// Reads what promtool got: `expr: "...", time: 1h2m,` and, two lines on, `got: "{...} 1E+00, ..."`. A report per objective.
-fn read(said: &str, traffic: &Traffic) -> BTreeMap<String, Report> {
+fn read(said: &str, traffic: &Traffic, delay: u64) -> BTreeMap<String, Report> {
     let mut standings: BTreeMap<(String, String), BTreeMap<u64, Standing>> = BTreeMap::new();
     let mut time = None;
     for line in said.lines() {
@@ -232,9 +326,14 @@ fn read(said: &str, traffic: &Traffic) -> BTreeMap<String, Report> {
     let mut reports: BTreeMap<String, Report> = BTreeMap::new();
     for ((name, condition), times) in standings {
         let report = reports.entry(name).or_default();
-        for number in 0..traffic.steps() as u64 {
+        for number in 0..evaluations(traffic, delay) {
             let time = number * traffic.step;
-            note(report, &condition, time, times.get(&time).copied().unwrap_or(Standing::Quiet));
+            note(
+                report,
+                &condition,
+                time.saturating_sub(delay),
+                times.get(&time).copied().unwrap_or(Standing::Quiet),
+            );
         }
     }
     reports
@@ -279,15 +378,34 @@ pub(crate) fn firing(report: &Report, name: &str) -> Vec<(u64, bool)> {
     out
 }
 
-/// Both say the same of every condition, within one evaluation. The engine rounds the far edge of a long window down to its
-/// buckets, so that the window is up to ten minutes longer than a day: as much is allowed for.
-pub(crate) fn agree(objective: &Objective, engine: &Report, rules: &Report, step: u64) {
-    for name in engine.keys().chain(rules.keys()) {
+/// Two of them say the same of every condition, within one evaluation or a width that windows of some length are known
+/// to.
+pub(crate) fn agree(
+    objective: &Objective,
+    (one, ours): (&str, &Report),
+    (other, theirs): (&str, &Report),
+    within: impl Fn(Duration) -> u64,
+) {
+    for name in ours.keys().chain(theirs.keys()) {
         let tier = objective.alert.tiers.iter().find(|tier| tier.name() == *name);
-        let edge = tier.map_or(0, |tier| resolution(tier.long).as_secs());
-        let (ours, theirs) = (firing(engine, name), firing(rules, name));
-        let close = ours.len() == theirs.len()
-            && ours.iter().zip(&theirs).all(|(a, b)| a.1 == b.1 && a.0.abs_diff(b.0) <= step.max(edge));
-        assert!(close, "{name}: engine {ours:?}, rules {theirs:?}\n{engine:?}\n{rules:?}");
+        let off = within(tier.map_or(Duration::ZERO, |tier| tier.long));
+        let (a, b) = (firing(ours, name), firing(theirs, name));
+        let close =
+            a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.1 == b.1 && a.0.abs_diff(b.0) <= off);
+        assert!(close, "{name}: {one} {a:?}, {other} {b:?}\n{ours:?}\n{theirs:?}");
+    }
+}
+
+/// Engine, rules and reference model tell the same. The engine rounds the far edge of a long window down to its buckets, so
+/// that the window is up to ten minutes longer than a day: as much is allowed for between it and the rules, not between
+/// each of them and the model that cuts windows as they do.
+pub(crate) fn all_agree(objective: &Objective, traffic: &Traffic, engine: &Report, rules: &Report) {
+    let step = traffic.step;
+    agree(objective, ("engine", engine), ("rules", rules), |long| step.max(resolution(long).as_secs()));
+    for (name, report, edge) in [("engine", engine, Edge::Promised), ("rules", rules, Edge::True)] {
+        let Some(reference) = by_reference(objective, traffic, edge) else { continue };
+        let mut pairs = report.clone();
+        pairs.retain(|name, _| objective.alert.tiers.iter().any(|tier| tier.name() == *name));
+        agree(objective, ("reference", &reference), (name, &pairs), |_| step);
     }
 }

@@ -1,12 +1,15 @@
-//! The compiled rules against the engine: the same traffic, the same alerts, within one evaluation. Traffic that is meant to
+//! The compiled rules against the engine and the reference model: the same traffic, the same alerts, within one evaluation. Traffic that is meant to
 //! be above or below a threshold is so by at least five percent.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at whatever it does not expect")]
 
 mod files;
 mod harness;
+#[expect(dead_code, reason = "the core's own tests ask it for more")]
+#[path = "../../core/tests/reference/mod.rs"]
+mod reference;
 
-use harness::{Counter, Report, Traffic, agree, by_engine, by_rules, firing, objective, promtool};
+use harness::{Counter, Report, Traffic, all_agree, by_engine, by_rules, firing, objective, promtool};
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 3_600;
@@ -50,11 +53,16 @@ fn spans(step: u64, spans: &[(u64, u64, u64)]) -> Vec<(u64, u64, u64)> {
 }
 
 fn both(test: &str, slo: &str, traffic: &Traffic) -> Option<Report> {
+    both_late(test, slo, traffic, 0)
+}
+
+/// With counters that the rules read so many seconds late.
+fn both_late(test: &str, slo: &str, traffic: &Traffic, delay: u64) -> Option<Report> {
     let promtool = promtool(test)?;
     let objective = objective(slo);
     let engine = by_engine(&objective, traffic);
-    let rules = by_rules(&objective, traffic, &promtool);
-    agree(&objective, &engine, &rules, traffic.step);
+    let rules = by_rules(&objective, traffic, delay, &promtool);
+    all_agree(&objective, traffic, &engine, &rules);
     Some(rules)
 }
 
@@ -137,6 +145,7 @@ fn a_few_stray_failures_of_little_traffic_page_nobody() {
     // Two failures in an hour of five attempts; then a third, on enough attempts.
     let mut counts: Vec<(u64, u64, u64)> =
         (0..180).map(|number| (number * MINUTE, u64::from(number.is_multiple_of(20)), 0)).collect();
+    counts[0].1 = 0;
     counts[100].2 = 2;
     let quiet = counts.clone();
     let Some(report) =
@@ -197,16 +206,17 @@ fn missing_data_alerts_where_it_is_to() {
     assert_eq!(firing(&report, "no-data").len(), 2, "{report:?}");
 }
 
-#[test]
-fn one_deployment_of_ten_that_fails_is_a_spike() {
+/// Ten deployments of a service, one of which fails for ten minutes after an hour and a half.
+fn ten_deployments() -> Traffic {
     let steps = 3 * 60;
-    let counter = |deployment: u64, outcome: &str, count: &dyn Fn(u64) -> u64| Counter {
-        attributes: vec![
+    let counter = |deployment: u64, outcome: &str, count: &dyn Fn(u64) -> u64| {
+        let attributes = vec![
             ("pqscope.deployment", format!("d{deployment}")),
             ("pqscope.service", "checkout".to_owned()),
             ("outcome", outcome.to_owned()),
-        ],
-        increments: (0..steps).map(|step| Some(if step == 0 { 0 } else { count(step) })).collect(),
+        ];
+        let increments = (0..steps).map(|step| Some(if step == 0 { 0 } else { count(step) })).collect();
+        Counter::new("a", attributes, increments)
     };
     let bad = |deployment: u64, step: u64| {
         if deployment == 3 && (90..100).contains(&step) { 18 } else { u64::from(step.is_multiple_of(60)) }
@@ -217,11 +227,38 @@ fn one_deployment_of_ten_that_fails_is_a_spike() {
             counter(deployment, "failed", &|step| bad(deployment, step)),
         ]
     });
-    let traffic = Traffic { step: MINUTE, series: series.collect() };
-    let Some(report) = both("one_deployment", &slo("target: 0.9", "dayShare: off"), &traffic) else { return };
+    Traffic { step: MINUTE, series: series.collect() }
+}
+
+fn is_found_as_a_spike(test: &str, slo: &str) {
+    let Some(report) = both(test, slo, &ten_deployments()) else { return };
     let spike = firing(&report, "spike");
     assert_eq!(spike.len(), 2, "{report:?}");
     assert!((91 * MINUTE..=93 * MINUTE).contains(&spike[0].0), "{spike:?}");
+}
+
+#[test]
+fn one_deployment_of_ten_that_fails_is_a_spike() {
+    is_found_as_a_spike("one_deployment", &slo("target: 0.9", "dayShare: off"));
+}
+
+/// Failures over all, where the examples have successes over all.
+fn counting_failures(slo: &str) -> String {
+    slo.replace("good: {metricSource", "bad: {metricSource").replace("outcome: completed", "outcome: failed")
+}
+
+#[test]
+fn failures_that_are_counted_beside_all_are_a_spike_too() {
+    is_found_as_a_spike("failures_counted", &counting_failures(&slo("target: 0.9", "dayShare: off")));
+}
+
+/// Windows count slices then, groups still count events. There a spike is looked for only when asked for.
+#[test]
+fn a_spike_is_one_whatever_the_budget_is_made_of() {
+    let sliced = slo("target: 0.9, timeSliceTarget: 0.9, timeSliceWindow: 5m", "dayShare: off, spike: {}")
+        .replace("budgetingMethod: Occurrences", "budgetingMethod: Timeslices");
+    is_found_as_a_spike("a_spike_in_slices", &sliced);
+    is_found_as_a_spike("a_spike_in_slices", &counting_failures(&sliced));
 }
 
 #[test]

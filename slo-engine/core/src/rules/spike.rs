@@ -96,14 +96,16 @@ impl<'a> Parts<'a> {
         )
     }
 
+    /// What groups are counted by beside all events. That is not what windows are: slices of time are good or not, even
+    /// where it is bad events that are counted.
     fn side(&self) -> &'static str {
-        if self.family.good_is_counted() { "good" } else { "bad" }
+        self.family.side()
     }
 
     /// Share of bad events of parts of wholes, none where a part exceeds its whole.
     fn bad_share(&self, part: &str, whole: &str) -> String {
         let share = format!("({part} / on ({}) {whole} <= 1)", self.by);
-        if self.family.good_is_counted() { format!("1 - {share}") } else { share }
+        if self.side() == "good" { format!("1 - {share}") } else { share }
     }
 
     fn share_now(&self) -> String {

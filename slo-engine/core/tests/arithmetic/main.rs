@@ -13,6 +13,7 @@ mod exclusions;
 mod goals;
 mod histories;
 mod points;
+#[path = "../reference/mod.rs"]
 mod reference;
 mod silence;
 mod slices;
