@@ -6,6 +6,7 @@
 mod files;
 mod harness;
 mod histories;
+mod prometheus;
 #[expect(dead_code, reason = "the core's own tests ask it for more")]
 #[path = "../../core/tests/reference/mod.rs"]
 mod reference;
