@@ -146,7 +146,8 @@ impl Question<'_> {
             (Goal::Share { budgeting, .. }, indicator) if *budgeting != Budgeting::Occurrences => {
                 let slice = budgeting.slice().unwrap_or(length);
                 let share = query::slice_share(indicator, slice);
-                let counts = share.and_then(|share| query::slices(&share, *budgeting, length));
+                let counts =
+                    share.and_then(|share| query::slices(&share, *budgeting, length, Duration::ZERO));
                 let help = "slices of relative latencies cannot be asked for";
                 self.counted(&counts.ok_or_else(|| Fault::Setup(help.to_owned()))?).await?
             }

@@ -9,7 +9,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-fn rules(arguments: &[&str]) -> Output {
+pub(crate) fn rules(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pqscope-slo"))
         .arg("rules")
         .args(arguments)
@@ -71,7 +71,7 @@ fn what_has_no_rules_is_told_by_line_and_nothing_is_written() {
 }
 
 /// Thresholds, growth, ready-made ratios, gauges in slices, written expressions, a calendar.
-const KINDS: &str = r#"apiVersion: openslo/v1
+pub(crate) const KINDS: &str = r#"apiVersion: openslo/v1
 kind: DataSource
 metadata: {name: prom}
 spec: {type: Prometheus, connectionDetails: {url: http://prometheus:9090}}

@@ -212,8 +212,8 @@ fn note(report: &mut Report, name: &str, time: u64, standing: Standing) {
     }
 }
 
-/// What promtool says of the compiled rules, evaluated at every step; times are those of the counters, which are read
-/// `delay` seconds late. The alert of a spike has a series per group: it
+/// What promtool says of the compiled rules, evaluated at every step; times are those of the samples that are read: the
+/// last ones from `delay` seconds ago or before. The alert of a spike has a series per group: it
 /// stands as the worst of them. The objective is compiled as one of a family, whose rules it shares: with a twin of another
 /// name and service, of which the same must be said, and with one that nothing is ever counted for, of which nothing must
 /// be said.
@@ -328,12 +328,8 @@ fn read(said: &str, traffic: &Traffic, delay: u64) -> BTreeMap<String, Report> {
         let report = reports.entry(name).or_default();
         for number in 0..evaluations(traffic, delay) {
             let time = number * traffic.step;
-            note(
-                report,
-                &condition,
-                time.saturating_sub(delay),
-                times.get(&time).copied().unwrap_or(Standing::Quiet),
-            );
+            let read = time.saturating_sub(delay.next_multiple_of(traffic.step));
+            note(report, &condition, read, times.get(&time).copied().unwrap_or(Standing::Quiet));
         }
     }
     reports

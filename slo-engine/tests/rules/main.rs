@@ -5,6 +5,8 @@
 
 mod files;
 mod harness;
+mod histories;
+mod prometheus;
 #[expect(dead_code, reason = "the core's own tests ask it for more")]
 #[path = "../../core/tests/reference/mod.rs"]
 mod reference;
@@ -140,6 +142,65 @@ fn silence_is_no_recovery_and_recovery_has_to_be_shown() {
     assert!(page[1].0 >= back, "resolved while nothing was known: {page:?}");
 }
 
+/// Of two senders one begins anew in the hour before, twice while the budget burns, and once more after a minute without
+/// a sample. The burn is so near to the factor that a few events counted twice, or not at all, would change what is said.
+fn with_restarts(share: u64) -> Traffic {
+    let counts = spans(MINUTE, &[(90 * MINUTE, 600, share), (30 * MINUTE, 600, 0)]);
+    let counter = |instance, outcome: &str, pick: fn(&(u64, u64, u64)) -> u64| {
+        let increments = counts.iter().map(|count| Some(pick(count))).collect();
+        Counter::new(instance, vec![("outcome", outcome.to_owned())], increments)
+    };
+    let mut series = Vec::new();
+    for instance in ["steady", "fragile"] {
+        series.push(counter(instance, "completed", |count| count.1));
+        series.push(counter(instance, "failed", |count| count.2));
+    }
+    for counter in series.iter_mut().filter(|counter| counter.instance == "fragile") {
+        counter.restarts = vec![40, 65, 70, 81];
+        // It comes back at zero.
+        for restart in &counter.restarts {
+            counter.increments[*restart] = Some(0);
+        }
+        counter.increments[80] = None;
+    }
+    Traffic { step: MINUTE, series }
+}
+
+#[test]
+fn counters_that_begin_anew_lose_and_invent_nothing() {
+    for (share, pages) in [(15_120, true), (13_680, false)] {
+        let Some(report) = both("counters_anew", &slo("target: 0.999", BURN_ONLY), &with_restarts(share))
+        else {
+            return;
+        };
+        assert_eq!(!firing(&report, "1h/5m").is_empty(), pages, "{share}: {report:?}");
+    }
+}
+
+/// Thirty seconds are no multiple of the evaluations a minute apart: what is read then is the sample before.
+#[test]
+fn counters_that_are_read_late_give_the_same_alerts_later() {
+    let text = slo("target: 0.999", "spike: off, noData: {after: 15m, severity: ticket}");
+    let parts = [(30 * MINUTE, 600, 0), (15 * MINUTE, 600, 100_000), (HOUR, 600, 0)];
+    let mut counts = spans(MINUTE, &parts);
+    let back = counts.last().map_or(0, |last| last.0) + 40 * MINUTE;
+    counts.extend((0..20).map(|number| (back + number * MINUTE, if number == 0 { 0 } else { 600 }, 0)));
+    for delay in [30, MINUTE, 5 * MINUTE] {
+        let Some(report) = both_late("read_late", &text, &Traffic::of(MINUTE, &counts), delay) else {
+            return;
+        };
+        assert_eq!(firing(&report, "1h/5m").len(), 2, "{report:?}");
+        assert_eq!(firing(&report, "no-data").len(), 2, "{report:?}");
+        let Some(report) = both_late("read_late", &text, &with_restarts(15_120), delay) else { return };
+        assert!(!firing(&report, "1h/5m").is_empty(), "{report:?}");
+    }
+    let Some(report) = both_late("read_late", &slo("target: 0.9", "dayShare: off"), &ten_deployments(), 90)
+    else {
+        return;
+    };
+    assert_eq!(firing(&report, "spike").len(), 2, "{report:?}");
+}
+
 #[test]
 fn a_few_stray_failures_of_little_traffic_page_nobody() {
     // Two failures in an hour of five attempts; then a third, on enough attempts.
@@ -267,5 +328,9 @@ fn slices_of_time_burn_as_they_do_in_the_engine() {
         .replace("budgetingMethod: Occurrences", "budgetingMethod: Timeslices")
         .replace("timeSliceTarget: 0.95", "timeSliceTarget: 0.95, timeSliceWindow: 5m");
     let parts = [(6 * HOUR, 600, 0), (HOUR, 600, 100_000), (4 * HOUR, 600, 10_000)];
-    let Some(_) = both("slices", &text, &Traffic::of(MINUTE, &spans(MINUTE, &parts))) else { return };
+    for delay in [0, 90] {
+        let traffic = Traffic::of(MINUTE, &spans(MINUTE, &parts));
+        let Some(report) = both_late("slices", &text, &traffic, delay) else { return };
+        assert!(!firing(&report, "1h/5m").is_empty(), "{report:?}");
+    }
 }

@@ -173,14 +173,22 @@ fn held(value: &str, comparison: Comparison, bound: f64) -> String {
 }
 
 /// Slices of a window: the good and all that had events, as a subquery over `share`, one step per slice. `share` is what
-/// [`slice_share`] gives, or the name of a series that it is recorded as. `None` when events are counted.
-pub fn slices(share: &str, budgeting: Budgeting, window: Duration) -> Option<Counts> {
+/// [`slice_share`] gives, or the name of a series that it is recorded as, `late` after a slice ended. `None` when events are
+/// counted.
+pub fn slices(share: &str, budgeting: Budgeting, window: Duration, late: Duration) -> Option<Counts> {
     let slice = budgeting.slice()?;
     let window = window.max(slice);
     // Steps of a subquery stand at multiples of the step, as slices do. A second less than the window leaves out the slice
     // that ended where it begins.
-    let range =
-        format!("[{}:{}]", span_text(window.saturating_sub(Duration::from_secs(1))), span_text(slice));
+    let range = format!(
+        "[{}:{}]{}",
+        span_text(window.saturating_sub(Duration::from_secs(1))),
+        span_text(slice),
+        offset(late)
+    );
+    // What is recorded late is looked for later than the step, which stays at the end of the slice.
+    let share =
+        if late.is_zero() { share.to_owned() } else { format!("{share} offset -{}", span_text(late)) };
     let part = match budgeting {
         Budgeting::Timeslices { slice_target, .. } => {
             format!("sum_over_time((({share}) >= bool {}){range})", number(slice_target - 1e-7))
@@ -325,7 +333,7 @@ mod tests {
         let share = slice_share(&level, five).unwrap();
         assert_eq!(share, "sum(last_over_time(q[5m])) <= bool 10");
         let rule = Budgeting::Timeslices { slice: five, slice_target: 1.0 };
-        let counts = slices(&share, rule, Duration::from_secs(3_600)).unwrap();
+        let counts = slices(&share, rule, Duration::from_secs(3_600), Duration::ZERO).unwrap();
         assert_eq!(counts.total, "count_over_time((sum(last_over_time(q[5m])) <= bool 10)[59m59s:5m])");
         let ratio = Indicator::Ratio { ratio: query("r"), of_good: false };
         let share = slice_share(&ratio, five).unwrap();

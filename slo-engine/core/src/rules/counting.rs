@@ -186,7 +186,7 @@ fn levels(sheet: &Sheet<'_>) -> Vec<Rule> {
 /// moment and not its last.
 fn slices(sheet: &Sheet<'_>, slice: Duration) -> Rule {
     let step = sheet.options.interval;
-    let share = if sheet.counts_events() && !sheet.written() {
+    let share = if cut_from_totals(sheet) {
         let grown = |result: &str| {
             let running = sheet.own(RUNNING, &format!(",{RESULT}=\"{result}\""));
             let end = format!("max({running}{})", offset(step));
@@ -205,6 +205,11 @@ fn slices(sheet: &Sheet<'_>, slice: Duration) -> Rule {
         query::slice_share(&sheet.indicator, slice).unwrap_or_default()
     };
     record(sheet, SLICE, "Share of good events of the slice that ends now.", share, &[])
+}
+
+/// Whether slices are differences of running totals.
+fn cut_from_totals(sheet: &Sheet<'_>) -> bool {
+    sheet.counts_events() && !sheet.written()
 }
 
 impl Counts {
@@ -263,7 +268,9 @@ fn events_of(sheet: &Sheet<'_>, window: Duration) -> String {
             let length = sheet.slice().map_or(window, |slice| {
                 Duration::from_secs(window.as_secs().next_multiple_of(slice.as_secs().max(1)))
             });
-            match query::slices(&share, *budgeting, length) {
+            // Counters are read late, so that a slice is known only then. Gauges are not.
+            let late = if cut_from_totals(sheet) { sheet.options.delay } else { Duration::ZERO };
+            match query::slices(&share, *budgeting, length, late) {
                 Some(Counts { part, total, .. }) => two(&part, "good", &total),
                 None => String::new(),
             }

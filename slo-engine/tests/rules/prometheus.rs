@@ -1,0 +1,189 @@
+//! A real Prometheus with compiled rules: it scrapes a service that tells what it is to, and its alerts begin and end.
+
+use crate::files::{KINDS, rules};
+use crate::slo;
+use pqscope_tests::process::{Running, wait_for};
+use pqscope_tests::{http, live, requirement};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+const TEST: &str = "a_real_prometheus_fires_for_what_burns_alone";
+
+/// Answers scrapes until the test is over. One service fails half of its requests while it is `ill`, another none; the
+/// other metrics are there for rules of every kind to be evaluated on something.
+fn service(ill: Arc<AtomicBool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let begin = Instant::now();
+    thread::spawn(move || {
+        let (mut requests, mut failed) = (0, 0);
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let _ = stream.read(&mut [0; 4_096]);
+            let now = 100 * begin.elapsed().as_secs();
+            failed += if ill.load(Ordering::SeqCst) { (now - requests) / 2 } else { 0 };
+            requests = now;
+            let mut body = String::new();
+            for (service, failed) in [("burning", failed), ("healthy", 0)] {
+                for (outcome, count) in [("completed", requests - failed), ("failed", failed)] {
+                    let labels = format!("pqscope_service=\"{service}\",outcome=\"{outcome}\"");
+                    let _ = writeln!(body, "requests_total{{{labels}}} {count}");
+                }
+            }
+            for (name, value) in [
+                ("store_size", requests),
+                ("link_up", 1),
+                ("queue_depth", 7),
+                ("e_total{code=\"200\"}", requests),
+                ("e_total{code=\"500\"}", failed),
+                ("pqscope_handshake_duration_seconds_bucket{le=\"0.25\"}", requests - failed),
+                ("pqscope_handshake_duration_seconds_bucket{le=\"+Inf\"}", requests),
+                ("pqscope_handshake_duration_seconds_count", requests),
+            ] {
+                let _ = writeln!(body, "{name} {value}");
+            }
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close";
+            let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        }
+    });
+    address
+}
+
+/// Objectives of both services, which share their rules, and those of every kind.
+fn objectives() -> String {
+    let tiers = "spike: {}, dayShare: 0.25, clearFor: 2s, \
+                 tiers: [{long: 2m, short: 10s, factor: 10, severity: page, pendingFor: 2s}]";
+    let of = |service: &str| {
+        slo("target: 0.99", tiers)
+            .replace("name: checkout", &format!("name: {service}"))
+            .replace("outcome: completed", &format!("outcome: completed, pqscope.service: {service}"))
+            .replace(
+                "total: {metricSource: {type: pqscope, spec: {metric: requests",
+                &format!(
+                    "total: {{metricSource: {{type: pqscope, spec: {{metric: requests, match: {{pqscope.service: {service}}}"
+                ),
+            )
+    };
+    format!("{}---\n{}---\n{KINDS}", of("burning"), of("healthy"))
+}
+
+struct Prometheus {
+    process: Running,
+    address: String,
+}
+
+impl Prometheus {
+    fn start(program: &Path, folder: &Path, target: &str) -> Self {
+        let config = format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [rules.yaml]\nscrape_configs:\n  \
+             - job_name: service\n    static_configs: [{{targets: ['{target}']}}]\n"
+        );
+        let file = folder.join("prometheus.yaml");
+        std::fs::write(&file, config).unwrap();
+        let address = format!("127.0.0.1:{}", live::free_port());
+        let arguments = [
+            format!("--config.file={}", file.display()),
+            format!("--storage.tsdb.path={}", folder.join("tsdb").display()),
+            format!("--web.listen-address={address}"),
+            "--log.level=warn".to_owned(),
+        ];
+        Self { process: Running::start(program, arguments, &[]), address }
+    }
+
+    fn ask(&self, path: &str) -> Option<Value> {
+        http::get_json(&self.address, path).ok().map(|answer| answer["data"].clone())
+    }
+
+    fn rules(&self) -> Option<Vec<Value>> {
+        let groups = self.ask("/api/v1/rules")?["groups"].as_array()?.clone();
+        Some(groups.iter().filter_map(|group| group["rules"].as_array().cloned()).flatten().collect())
+    }
+
+    /// Which of the two services a window pair fires for; other objectives have windows too long for a test.
+    fn burning(&self) -> Option<Vec<String>> {
+        let alerts = self.ask("/api/v1/alerts")?["alerts"].as_array()?.clone();
+        let fires = |alert: &&Value| {
+            alert["state"] == "firing" && alert["labels"]["alertname"] == "PqscopeSloBurnRate"
+        };
+        let name =
+            |alert: &Value| alert["labels"]["pqscope_slo_name"].as_str().unwrap_or_default().to_owned();
+        Some(
+            alerts
+                .iter()
+                .filter(fires)
+                .map(name)
+                .filter(|name| ["burning", "healthy"].contains(&name.as_str()))
+                .collect(),
+        )
+    }
+
+    fn number(&self, query: &str) -> Option<f64> {
+        let encoded: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let answer = self.ask(&format!("/api/v1/query?query={encoded}"))?;
+        answer["result"][0]["value"][1].as_str()?.parse().ok()
+    }
+
+    fn burn(&self, objective: &str) -> Option<f64> {
+        self.number(&format!(
+            "pqscope_slo_burn_rate_ratio{{pqscope_slo_name=\"{objective}\",pqscope_window=\"2m\"}}"
+        ))
+    }
+}
+
+#[test]
+fn a_real_prometheus_fires_for_what_burns_alone() {
+    let Some(program) = requirement::program(TEST, "prometheus", "prometheus") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("slo.yaml");
+    std::fs::write(&file, objectives()).unwrap();
+    let out = folder.path().join("rules.yaml");
+    let paths = (file.to_str().unwrap(), out.to_str().unwrap());
+    let told = ["--interval", "1s", "--delay", "2s", "--histograms", "classic"];
+    let made = rules(&[&[paths.0, "-o", paths.1][..], &told].concat());
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let text = std::fs::read_to_string(&out).unwrap();
+    let count = text.matches("- record:").count() + text.matches("- alert:").count();
+
+    let ill = Arc::new(AtomicBool::new(true));
+    let prometheus = Prometheus::start(&program, folder.path(), &service(Arc::clone(&ill)));
+    let log = || prometheus.process.log();
+    let fired = wait_for(|| prometheus.burning().filter(|names| !names.is_empty()));
+    assert_eq!(fired, Some(vec!["burning".to_owned()]), "{}", log());
+    // The other one is known to be well, not unknown.
+    assert_eq!(prometheus.burn("healthy"), Some(0.0));
+    assert!(prometheus.burn("burning").is_some_and(|burn| (40.0..=50.1).contains(&burn)), "{}", log());
+
+    ill.store(false, Ordering::SeqCst);
+    let over = wait_for(|| prometheus.burning().filter(Vec::is_empty));
+    assert!(over.is_some(), "{:?}{}", prometheus.burning(), log());
+
+    let evaluated = wait_for(|| {
+        let rules = prometheus.rules()?;
+        rules.iter().all(|rule| rule["health"] != "unknown").then_some(rules)
+    });
+    let evaluated = evaluated.unwrap_or_default();
+    assert_eq!(evaluated.len(), count, "all rules are loaded");
+    let fails = |rule: &&Value| rule["health"] != "ok" || !rule["lastError"].is_null();
+    assert_eq!(evaluated.iter().filter(fails).collect::<Vec<_>>(), Vec::<&Value>::new());
+    // Not only at the last evaluation: none failed, and no series was made twice.
+    let metrics = http::get(&prometheus.address, "/metrics").unwrap().body;
+    let failures: Vec<&str> = metrics
+        .lines()
+        .filter(|line| {
+            line.starts_with("prometheus_rule_evaluation_failures_total{") && !line.ends_with(" 0")
+        })
+        .collect();
+    assert_eq!(failures, Vec::<&str>::new(), "{}", log());
+    assert!(metrics.contains("prometheus_rule_evaluation_failures_total{"), "the metric is there");
+    let ended = prometheus.process.interrupt();
+    assert!(ended.status.success(), "{:?}", ended.errors);
+    let told: Vec<&String> = ended.errors.iter().filter(|line| line.contains("rule")).collect();
+    assert_eq!(told, Vec::<&String>::new());
+}
