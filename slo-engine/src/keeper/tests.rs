@@ -184,8 +184,11 @@ fn tell(keeper: &mut Keeper, event: Event) -> Taken {
     keeper.events.desk.take(event, now, &mut sink).unwrap()
 }
 
+/// The records of a table, each with its key.
+type Records = (Table, Vec<(Vec<u8>, serde_json::Value)>);
+
 /// What lies on disk besides the counts.
-fn told_to_disk(keeper: &Keeper) -> Vec<(Table, Vec<(Vec<u8>, serde_json::Value)>)> {
+fn told_to_disk(keeper: &Keeper) -> Vec<Records> {
     let tables = [
         Table::Incident,
         Table::Transition,

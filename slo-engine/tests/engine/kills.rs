@@ -57,11 +57,11 @@ fn records_of(state: &Path) -> BTreeMap<String, String> {
     found
 }
 
-fn backup(state: &Path, to: &Path) -> Output {
+pub(crate) fn backup(state: &Path, to: &Path) -> Output {
     run(&["backup", "--state", text(state), "--to", text(to)])
 }
 
-fn restore(from: &Path, state: &Path) -> Output {
+pub(crate) fn restore(from: &Path, state: &Path) -> Output {
     run(&["restore", "--from", text(from), "--state", text(state)])
 }
 
@@ -83,12 +83,12 @@ fn write_export(to: &Path, mut records: BTreeMap<String, String>, more_bytes: us
     let sum: String = Sha256::digest(&lines).iter().map(|byte| format!("{byte:02x}")).collect();
     let trailer = serde_json::json!({"records": records.len(), "sha256": sum});
     let mut out = GzEncoder::new(File::create(to).unwrap(), Compression::fast());
-    write!(out, "{lines}{trailer}\n").unwrap();
+    writeln!(out, "{lines}{trailer}").unwrap();
     out.finish().unwrap();
 }
 
 /// The state that a fixture holds.
-fn unpack(fixture: &str, folder: &Path) -> PathBuf {
+pub(crate) fn unpack(fixture: &str, folder: &Path) -> PathBuf {
     std::fs::create_dir_all(folder).unwrap();
     let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture);
     let done = Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(folder).status().unwrap();
@@ -126,7 +126,7 @@ fn timed(run: impl FnOnce()) -> Duration {
 }
 
 /// An export of a real state, with some megabytes more.
-fn large_export(folder: &Path, more_bytes: usize) -> (PathBuf, BTreeMap<String, String>) {
+pub(crate) fn large_export(folder: &Path, more_bytes: usize) -> (PathBuf, BTreeMap<String, String>) {
     let real = records_of(&unpack("layout-2.tar.gz", &folder.join("fixture")));
     let export = folder.join("large.jsonl.gz");
     write_export(&export, real, more_bytes);
@@ -223,7 +223,7 @@ fn a_killed_restore_is_refused_until_it_is_run_again() {
 }
 
 /// More buckets for a state of layout 1, so that writing it anew takes many commits.
-fn enlarge(state: &Path, more: u64) {
+pub(crate) fn enlarge(state: &Path, more: u64) {
     let sled = sled::Config::default().path(state.join("sled")).mode(sled::Mode::LowSpace).open().unwrap();
     let pairs: Vec<(Vec<u8>, Vec<u8>)> = sled
         .scan_prefix([0x13])
@@ -350,7 +350,7 @@ async fn a_kill_while_a_large_state_is_cut_down_loses_no_event() {
             }
             let engine = Engine::start(&state, &bounded);
             engine.wait_for("a copy", async |_| is_copying(&state).then_some(())).await;
-            tokio::time::sleep(Duration::from_millis(chance.u64(0..1_500))).await;
+            tokio::time::sleep(Duration::from_millis(chance.u64(0..1_000))).await;
             midway += usize::from(is_copying(&state));
             engine.kill();
             swaps += usize::from(state.join("sled.replaced").exists());

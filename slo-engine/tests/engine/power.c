@@ -2,14 +2,16 @@
  * power failed. Preloaded by power.rs; reads PQSCOPE_POWER_FOLDER and PQSCOPE_POWER_LOG.
  *
  * A record: kind (1 byte), number (4), offset (8), length (4), then as many bytes. Numbers count opens: a file keeps its
- * number when it is renamed. sync_file_range is passed through unnoted: it promises nothing.
+ * number when it is renamed, and all folders share one. sync_file_range is passed through unnoted: it promises nothing.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <limits.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +20,7 @@
 #include <unistd.h>
 
 #define MOST_FILES 4096
+#define A_FOLDER UINT32_MAX
 static uint32_t number_of[MOST_FILES];
 static uint32_t opened;
 static int log_file = -1;
@@ -52,7 +55,8 @@ static int note_open(int file, const char *path, int flags) {
     struct stat about;
     int is_file = fstat(file, &about) == 0 && S_ISREG(about.st_mode);
     pthread_mutex_lock(&guard);
-    number_of[file] = 0;
+    int is_folder = !is_file && fstat(file, &about) == 0 && S_ISDIR(about.st_mode);
+    number_of[file] = is_folder && is_ours(path) ? A_FOLDER : 0;
     if (is_file && is_ours(path)) {
         number_of[file] = ++opened;
         note('o', opened, (flags & O_TRUNC) ? 1 : 0, path, strlen(path));
@@ -75,6 +79,31 @@ static uint32_t number(int file) {
     }
 OPEN(open)
 OPEN(open64)
+
+/* The whole path of a name below an open folder. */
+static const char *whole(int below, const char *name, char *path) {
+    if (log_file < 0 || below == AT_FDCWD || name[0] == '/') return name;
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", below);
+    ssize_t length = readlink(link, path, PATH_MAX);
+    if (length < 0 || length + 1 + strlen(name) >= PATH_MAX) abort();
+    path[length] = '/';
+    strcpy(path + length + 1, name);
+    return path;
+}
+
+#define OPENAT(name)                                                            \
+    int name(int below, const char *path, int flags, ...) {                     \
+        va_list rest;                                                           \
+        va_start(rest, flags);                                                  \
+        mode_t mode = va_arg(rest, mode_t);                                     \
+        va_end(rest);                                                           \
+        char all[PATH_MAX];                                                     \
+        int file = REAL(name)(below, path, flags, mode);                        \
+        return note_open(file, whole(below, path, all), flags);                 \
+    }
+OPENAT(openat)
+OPENAT(openat64)
 
 int close(int file) {
     if (number(file)) number_of[file] = 0;
@@ -150,12 +179,23 @@ int rename(const char *from, const char *to) {
     return done;
 }
 
+static void note_removal(const char *path) {
+    if (!is_ours(path)) return;
+    pthread_mutex_lock(&guard);
+    note('u', 0, 0, path, strlen(path));
+    pthread_mutex_unlock(&guard);
+}
+
 int unlink(const char *path) {
     int done = REAL(unlink)(path);
-    if (done == 0 && is_ours(path)) {
-        pthread_mutex_lock(&guard);
-        note('u', 0, 0, path, strlen(path));
-        pthread_mutex_unlock(&guard);
-    }
+    if (done == 0) note_removal(path);
+    return done;
+}
+
+int unlinkat(int below, const char *path, int flags) {
+    char all[PATH_MAX];
+    const char *removed = whole(below, path, all);
+    int done = REAL(unlinkat)(below, path, flags);
+    if (done == 0 && !(flags & AT_REMOVEDIR)) note_removal(removed);
     return done;
 }
