@@ -1,7 +1,11 @@
-//! The compiled rules against the engine and the reference model: the same traffic, the same alerts, within one evaluation. Traffic that is meant to
-//! be above or below a threshold is so by at least five percent.
+//! The compiled rules against the engine and the reference model: the same traffic, the same alerts, within one evaluation.
+//! Traffic that is meant to be above or below a threshold is so by at least five percent.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at whatever it does not expect")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at whatever it does not expect"
+)]
 
 mod files;
 mod harness;
