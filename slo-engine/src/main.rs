@@ -45,6 +45,11 @@ fn main() -> ExitCode {
 }
 
 fn failure(error: &anyhow::Error) -> ExitCode {
+    // `pqscope-slo schema | head` is no error.
+    let closed = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    if closed == Some(std::io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
     // Nobody is left to tell when standard error is closed.
     let _ = writeln!(std::io::stderr(), "pqscope-slo: {}", explain(error));
     ExitCode::FAILURE

@@ -267,6 +267,12 @@ fn what_is_not_supported_yet_is_said() {
         faults("Occurrences", "Timeslices"),
         ["23:7 a budget in slices needs their length, `timeSliceWindow`"]
     );
+    // What is there and wrong is not missed as well.
+    let sliced = RIGHT.replace("Occurrences", "Timeslices");
+    let sliced =
+        sliced.replace("- target: 0.999", "- {target: 0.99, timeSliceWindow: 1m, timeSliceTarget: 95}");
+    let refused = parse(&sliced).unwrap_err();
+    assert_eq!(refused.len(), 1, "{refused:?}");
     assert_eq!(
         faults("Occurrences", "occurrences"),
         ["7:20 `occurrences` is not a budgeting method of OpenSLO"]

@@ -1,7 +1,8 @@
 //! Everything that keeps the engine from starting says what, and what to do.
 
-use crate::process::{Engine, OBJECTIVE, complaint, run, write_objective};
+use crate::process::{Engine, OBJECTIVE, command, complaint, run, write_objective};
 use std::net::TcpListener;
+use std::process::Stdio;
 
 #[test]
 fn a_folder_in_use_names_the_folder_and_the_holder() {
@@ -95,6 +96,15 @@ fn faults_of_objectives_are_named_by_line() {
     }
     // Nothing is opened before the objectives are sound.
     assert!(!state.exists());
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = command(&["schema"]).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    let ended = ended.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), complaint(&ended).as_str()), (Some(0), ""));
 }
 
 #[test]

@@ -247,7 +247,7 @@ fn read_objective(node: &Node, findings: &mut Findings) -> Option<RawObjective> 
     });
     let bound = read_bound(&mut fields, baseline.is_some(), findings);
     let goal = read_goal(&mut fields, findings);
-    let slice_target = fields.optional("timeSliceTarget").and_then(|node| read_slice_target(node, findings));
+    let slice_target = fields.optional("timeSliceTarget").map(|node| read_slice_target(node, findings));
     let slice = fields.optional("timeSliceWindow").map(|node| read_slice(node, findings));
     for key in ["compositeWeight", "indicator", "indicatorRef"] {
         if let Some(node) = fields.optional(key) {
@@ -257,15 +257,14 @@ fn read_objective(node: &Node, findings: &mut Findings) -> Option<RawObjective> 
     }
     let place = fields.place.clone();
     fields.finish(findings);
-    let baseline = match baseline {
-        None => None,
-        Some(baseline) => Some(baseline?),
-    };
-    let slice = match slice {
-        None => None,
-        Some(slice) => Some(slice?),
-    };
-    Some(RawObjective { title, bound: bound?, baseline, goal: goal?, slice_target, slice, place })
+    let (bound, goal) = (bound?, goal?);
+    let (baseline, slice_target, slice) = (sound(baseline)?, sound(slice_target)?, sound(slice)?);
+    Some(RawObjective { title, bound, baseline, goal, slice_target, slice, place })
+}
+
+/// A field that may be left out, but not be faulty.
+fn sound<T>(field: Option<Option<T>>) -> Option<Option<T>> {
+    field.map_or(Some(None), |value| value.map(Some))
 }
 
 fn read_slice_target(node: &Node, findings: &mut Findings) -> Option<Located<f64>> {
