@@ -101,7 +101,7 @@ fn a_replay_says_when_it_would_have_alerted_and_for_how_long() {
         data.to_str().unwrap(),
     ]);
     let text = String::from_utf8_lossy(&words.stdout).into_owned();
-    assert!(text.contains("paged at 2027-01-15T10:1") && text.contains("2 notifications"), "{text}");
+    assert!(text.contains("paged at 2027-01-15T10:1") && text.contains("notifications: 2"), "{text}");
 }
 
 /// The same as [`record`], as a Prometheus would answer.

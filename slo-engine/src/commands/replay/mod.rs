@@ -177,7 +177,7 @@ fn as_text(outcomes: &[Outcome], first: Timestamp, last: Timestamp) -> String {
                 |resolved| format!("over after {}", span(resolved.since(incident.opened))),
             );
             text.push_str(&format!(
-                "  {} at {}, {lasted}, {} notifications\n",
+                "  {} at {}, {lasted}, notifications: {}\n",
                 match incident.worst {
                     Severity::Page => "paged",
                     Severity::Ticket => "opened a ticket",
