@@ -475,7 +475,7 @@ async fn power_cuts_while_a_database_is_replaced_lose_nothing() {
     engine.kill();
     let mut tape = Tape::read("replacing", &state, before, &log);
     let mut replaced = 0;
-    for cut in 0..cuts(12) {
+    for cut in 0..cuts(6) {
         let (done, _) = tape.cut(&copy);
         replaced += usize::from(copy.join("sled.replaced").exists());
         let opened = backup(&copy, &to);
