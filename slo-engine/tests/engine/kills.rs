@@ -331,7 +331,7 @@ async fn a_kill_while_a_large_state_is_cut_down_loses_no_event() {
         .await;
     let durations = engine.events("durations").await;
     engine.stop();
-    write_export(&path("large.gz"), records_of(&path("small")), 4 << 20);
+    write_export(&path("large.gz"), records_of(&path("small")), 3 << 20);
     assert!(restore(&path("large.gz"), &path("large")).status.success());
     let blocks = |state: &Path| records_of(state).keys().filter(|key| key.starts_with("16")).count();
     let fillers = |state: &Path| records_of(state).into_iter().filter(|(key, _)| key.starts_with("40"));
