@@ -144,7 +144,7 @@ fn a_killed_backup_harms_neither_the_state_nor_the_file() {
     let mut chance = chance("backup");
     let (mut midway, mut halves) = (0, 0);
     let partial = folder.path().join("backup.jsonl.gz.partial");
-    for kill in 0..kills(12) {
+    for kill in 0..kills(8) {
         let is_over_another = chance.bool();
         if !is_over_another && file.exists() {
             std::fs::remove_file(&file).unwrap();
@@ -189,7 +189,7 @@ fn a_killed_restore_is_refused_until_it_is_run_again() {
     std::fs::remove_dir_all(&state).unwrap();
     let mut chance = chance("restore");
     let (mut midway, mut refused, mut none, mut there) = (0, 0, 0, 0);
-    for kill in 0..kills(12) {
+    for kill in 0..kills(6) {
         for _ in 0..chance.usize(1..=2) {
             let running = spawn(&["restore", "--from", text(&export), "--state", text(&state)]);
             midway += usize::from(kill_after(running, some(&mut chance, whole)));
@@ -262,7 +262,7 @@ fn a_killed_migration_is_taken_up_again() {
     std::fs::remove_dir_all(&state).unwrap();
     let mut chance = chance("migration");
     let (mut midway, mut first) = (0, 0);
-    for kill in 0..kills(8) {
+    for kill in 0..kills(5) {
         copy(&old, &state);
         for _ in 0..chance.usize(1..=3) {
             let running = spawn(&["backup", "--state", text(&state), "--to", text(&check)]);
@@ -331,7 +331,7 @@ async fn a_kill_while_a_large_state_is_cut_down_loses_no_event() {
         .await;
     let durations = engine.events("durations").await;
     engine.stop();
-    write_export(&path("large.gz"), records_of(&path("small")), 4 << 20);
+    write_export(&path("large.gz"), records_of(&path("small")), 3 << 20);
     assert!(restore(&path("large.gz"), &path("large")).status.success());
     let blocks = |state: &Path| records_of(state).keys().filter(|key| key.starts_with("16")).count();
     let fillers = |state: &Path| records_of(state).into_iter().filter(|(key, _)| key.starts_with("40"));
@@ -341,7 +341,7 @@ async fn a_kill_while_a_large_state_is_cut_down_loses_no_event() {
 
     let mut chance = chance("cutting down");
     let (mut midway, mut swaps, mut fewest) = (0, 0, all);
-    for kill in 0..kills(2) {
+    for kill in 0..kills(1) {
         let state = path("state");
         copy(&path("large"), &state);
         for _ in 0..chance.usize(1..=2) {

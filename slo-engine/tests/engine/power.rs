@@ -280,7 +280,17 @@ impl Tape {
     /// Cuts the power after any deed and builds the folder as it is then; says after how many deeds, and how long the log
     /// was.
     fn cut(&mut self, to: &Path) -> (usize, usize) {
-        let done = self.chance.usize(0..=self.deeds.len());
+        let renames: Vec<usize> = (1..)
+            .zip(&self.deeds)
+            .filter(|(_, (_, deed))| matches!(deed, Deed::Rename(..)))
+            .map(|(done, _)| done)
+            .collect();
+        // Often just after a rename: there are few of them, and much depends on each.
+        let done = match self.chance.choice(renames) {
+            Some(done) if self.chance.u8(0..4) == 0 => done + self.chance.usize(0..=1),
+            _ => self.chance.usize(0..=self.deeds.len()),
+        };
+        let done = done.min(self.deeds.len());
         (done, self.cut_after(done, to))
     }
 
@@ -415,11 +425,8 @@ fn power_cuts_during_a_restore_leave_all_or_nothing() {
     let (mut whole, mut refused) = (0, 0);
     for cut in 0..cuts(12) {
         let all = tape.deeds.len();
-        // Once at least after the last, when it was said to be done.
-        let done = if cut == 0 { all } else { tape.cut(&copy).0 };
-        if cut == 0 {
-            tape.cut_after(all, &copy);
-        }
+        // Some after the last, when it was said to be done.
+        let (done, _) = if cut < 4 { (all, tape.cut_after(all, &copy)) } else { tape.cut(&copy) };
         let opened = backup(&copy, &to);
         let said = complaint(&opened);
         if opened.status.success() {
@@ -468,7 +475,7 @@ async fn power_cuts_while_a_database_is_replaced_lose_nothing() {
     engine.kill();
     let mut tape = Tape::read("replacing", &state, before, &log);
     let mut replaced = 0;
-    for cut in 0..cuts(12) {
+    for cut in 0..cuts(6) {
         let (done, _) = tape.cut(&copy);
         replaced += usize::from(copy.join("sled.replaced").exists());
         let opened = backup(&copy, &to);
