@@ -8,7 +8,7 @@ use pqscope_slo_core::evaluation::evaluate;
 use pqscope_slo_core::intake::{Measured, Point, Temporality};
 use pqscope_slo_core::ledger::Limits;
 use pqscope_slo_core::measure::{Aside, resolution, slice_share};
-use pqscope_slo_core::objective::{Budgeting, Goal, Indicator, Objective, Sli};
+use pqscope_slo_core::objective::{Budgeting, Goal, Indicator, Objective, Sli, Target};
 use pqscope_slo_core::openslo::{Catalog, SourceFile};
 use pqscope_slo_core::promql::Histograms;
 use pqscope_slo_core::recorder::Recorder;
@@ -213,10 +213,10 @@ fn note(report: &mut Report, name: &str, time: u64, standing: Standing) {
 }
 
 /// What promtool says of the compiled rules, evaluated at every step; times are those of the samples that are read: the
-/// last ones from `delay` seconds ago or before. The alert of a spike has a series per group: it
-/// stands as the worst of them. The objective is compiled as one of a family, whose rules it shares: with a twin of another
-/// name and service, of which the same must be said, and with one that nothing is ever counted for, of which nothing must
-/// be said.
+/// last ones from `delay` seconds ago or before. The alert of a spike has a series per group: it stands as the worst of
+/// them. The objective is compiled as one of a family, whose rules it shares: with a twin of another name and service, of
+/// which the same must be said, with one that nothing is ever counted for, and with a stricter one of which all events are
+/// good at all times. Of these two nothing must be said.
 pub(crate) fn by_rules(objective: &Objective, traffic: &Traffic, delay: u64, promtool: &Path) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let options = Options {
@@ -224,8 +224,16 @@ pub(crate) fn by_rules(objective: &Objective, traffic: &Traffic, delay: u64, pro
         delay: Duration::from_secs(delay),
         histograms: Histograms::Native,
     };
-    let family =
-        [objective.clone(), sibling(objective, TWIN, None), sibling(objective, SILENT, Some("nothing"))];
+    let mut well = sibling(objective, WELL, Some("well"));
+    if let Goal::Share { target, .. } = &mut well.goal {
+        *target = Target::new(0.99999).unwrap();
+    }
+    let family = [
+        objective.clone(),
+        sibling(objective, TWIN, None),
+        sibling(objective, SILENT, Some("nothing")),
+        well,
+    ];
     let compiled = compile(&family, &[], options);
     assert!(!compiled.has_errors(), "{:?}", compiled.findings);
     assert_eq!(compiled.groups.len(), 1, "they share their rules");
@@ -242,12 +250,17 @@ pub(crate) fn by_rules(objective: &Objective, traffic: &Traffic, delay: u64, pro
     assert_eq!(ours, twin, "a twin has the same alerts");
     silent.remove("no-data");
     assert!(silent.is_empty(), "{silent:?}");
+    // Before its first event is counted, it has no data either.
+    let well = report(WELL);
+    let fires = |name| !firing(&well, name).is_empty();
+    assert!(well.keys().all(|name| name == "no-data" && !fires(name)), "{well:?}");
     ours
 }
 
 /// A dot, which a regular expression would take for anything.
 const TWIN: &str = "twin.of-it";
 const SILENT: &str = "silent";
+const WELL: &str = "well";
 
 fn sibling(objective: &Objective, name: &str, metric: Option<&str>) -> Objective {
     let mut sibling = objective.clone();
@@ -278,11 +291,16 @@ fn test_file(traffic: &Traffic, delay: u64) -> String {
             .map(|sample| sample.as_ref().map_or_else(|| "_".to_owned(), |sample| sample.value.to_string()));
         let _ = writeln!(text, "        values: '{}'", values.collect::<Vec<_>>().join(" "));
     }
+    let _ = writeln!(
+        text,
+        "      - series: 'well_total{{outcome=\"completed\",job=\"agent\",instance=\"well\"}}'\n        values: '0+100x{}'",
+        evaluations(traffic, delay)
+    );
     text.push_str("    promql_expr_test:\n");
     for number in 0..evaluations(traffic, delay) {
         let _ = writeln!(
             text,
-            "      - {{expr: 'count by (pqscope_slo_name, pqscope_condition, alertstate) (ALERTS)', eval_time: {}s}}",
+            "      - {{expr: 'count by (pqscope_slo_name, pqscope_condition, alertstate, pqscope_family) (ALERTS)', eval_time: {}s}}",
             number * step
         );
     }
@@ -313,6 +331,7 @@ fn read(said: &str, traffic: &Traffic, delay: u64) -> BTreeMap<String, Report> {
                 let from = sample.find(&format!("{label}=\""))? + label.len() + 2;
                 sample.get(from..)?.split('"').next()
             };
+            assert_eq!(value("pqscope_family"), None, "an alert stays the same when its family changes");
             let labels = (value("pqscope_slo_name"), value("pqscope_condition"), value("alertstate"));
             let (Some(name), Some(condition), Some(state)) = labels else { panic!("{sample}") };
             let standing = if state == "firing" { Standing::Firing } else { Standing::Pending };

@@ -181,6 +181,29 @@ fn counters_that_begin_anew_lose_and_invent_nothing() {
     }
 }
 
+/// A sender fails whenever it has begun anew, at once: what it has then is less than before, and all of it counts.
+#[test]
+fn failures_right_after_a_restart_are_counted() {
+    let restarts: Vec<usize> = (0..6).map(|number| 80 + 2 * number).collect();
+    let failed = |step| match restarts.iter().position(|restart| *restart == step) {
+        Some(number) => 50 - 5 * number as u64,
+        // Too long ago for an alert, and more than there will be after any restart.
+        None if step == 2 => 60,
+        None => 0,
+    };
+    let counter = |outcome: &str, count: &dyn Fn(usize) -> u64| {
+        let increments = (0..150).map(|step| Some(if step == 0 { 0 } else { count(step) })).collect();
+        let counter = Counter::new("fragile", vec![("outcome", outcome.to_owned())], increments);
+        Counter { restarts: restarts.clone(), ..counter }
+    };
+    let series = vec![counter("completed", &|_| 20), counter("failed", &failed)];
+    let text = slo("target: 0.999", BURN_ONLY);
+    let Some(report) = both("failures_after_restart", &text, &Traffic { step: MINUTE, series }) else {
+        return;
+    };
+    assert!(firing(&report, "1h/5m").iter().any(|(time, _)| *time > 80 * MINUTE), "{report:?}");
+}
+
 /// Thirty seconds are no multiple of the evaluations a minute apart: what is read then is the sample before.
 #[test]
 fn counters_that_are_read_late_give_the_same_alerts_later() {
@@ -331,7 +354,7 @@ fn slices_of_time_burn_as_they_do_in_the_engine() {
     let text = slo("target: 0.99, timeSliceTarget: 0.95", BURN_ONLY)
         .replace("budgetingMethod: Occurrences", "budgetingMethod: Timeslices")
         .replace("timeSliceTarget: 0.95", "timeSliceTarget: 0.95, timeSliceWindow: 5m");
-    let parts = [(6 * HOUR, 600, 0), (HOUR, 600, 100_000), (4 * HOUR, 600, 10_000)];
+    let parts = [(2 * HOUR, 600, 0), (HOUR, 600, 100_000), (3 * HOUR, 600, 10_000)];
     for delay in [0, 90] {
         let traffic = Traffic::of(MINUTE, &spans(MINUTE, &parts));
         let Some(report) = both_late("slices", &text, &traffic, delay) else { return };

@@ -83,3 +83,45 @@ fn what_cannot_be_compiled_is_refused_where_it_stands() {
         "{told}"
     );
 }
+
+/// Two objectives that differ in one thing alone, which the shared rules depend on.
+#[test]
+fn whatever_shared_rules_depend_on_keeps_objectives_apart() {
+    let pair = "tiers: [{long: 1h, short: 5m, factor: 10, severity: page}]";
+    let with = |text: &str, alerting: &str| format!("{text}  pqscope.alerting: {{{alerting}}}\n");
+    let none_allowed =
+        |hold: &str| SLO.replace("target: 0.999", &format!("pqscope.zeroTolerance: {{{hold}}}"));
+    let sliced = |method: &str, objective: &str| {
+        let text = SLO.replace("budgetingMethod: Occurrences", &format!("budgetingMethod: {method}"));
+        with(&text.replace("target: 0.999", &format!("target: 0.999, {objective}")), pair)
+    };
+    let growth = |service: &str| {
+        let text = SLO.replace("target: 0.999", "pqscope.growth: {budget: 5, capacity: 10}");
+        let begin = text.find("      ratioMetric").unwrap_or_default();
+        let end = text.find("  objectives").unwrap_or_default();
+        let gauge = "      thresholdMetric: {metricSource: {type: pqscope, spec: {metric: size}}}\n";
+        let text = text.replace(text.get(begin..end).unwrap_or_default(), gauge);
+        text.replace("service: shop", &format!("service: {service}"))
+    };
+    let plain = with(SLO, pair);
+    let cases = [
+        ("alerting", plain.clone(), with(SLO, &format!("{pair}, minimumEvents: 20"))),
+        ("the window of the budget", plain.clone(), plain.replace("30d", "28d")),
+        ("the windows", none_allowed("severity: page, hold: 1h"), none_allowed("severity: page, hold: 2h")),
+        ("the side that is counted", plain.clone(), plain.replace("good: {", "bad: {")),
+        ("the goal", SLO.to_owned(), none_allowed("severity: page")),
+        ("slices", sliced("Timeslices", "timeSliceTarget: 0.9, timeSliceWindow: 1m"), plain),
+        (
+            "the method",
+            sliced("Timeslices", "timeSliceTarget: 0.9, timeSliceWindow: 1m"),
+            sliced("RatioTimeslices", "timeSliceWindow: 1m"),
+        ),
+        ("the service of growth", growth("shop"), growth("other")),
+    ];
+    for (what, one, other) in cases {
+        let named = |text: &str| text.replace("name: checkout,", "name: other,");
+        let groups = |other: &str| compiled(&format!("{one}---\n{}", named(other))).groups.len();
+        assert_eq!(groups(&other), 2, "{what}");
+        assert_eq!(groups(&one), 1, "{what}: not for another reason");
+    }
+}
