@@ -4,7 +4,7 @@
 //!     PQSCOPE_HOURS=24 ...     a whole simulated day on disk instead of an hour
 
 use crate::ingest::{Interest, Reading, unpacked};
-use crate::store::{Batch, Store, Urgency};
+use crate::store::{Batch, Store, Table, Urgency};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
@@ -151,5 +151,33 @@ fn bench_disk() {
                 written as f64 / f64::from(1 << 20)
             );
         }
+    }
+}
+
+/// How long nobody is answered while a database is copied to be smaller.
+#[test]
+#[ignore = "a benchmark"]
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+fn bench_rewrite() {
+    for megabytes in [20_u32, 200] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(folder.path()).unwrap();
+        for part in 0..megabytes {
+            let mut batch = Batch::default();
+            // As large as the blocks of counters are.
+            (0..2_000_u32).for_each(|number| {
+                let mut bytes = vec![0; 500];
+                bytes.iter_mut().zip(number.to_be_bytes().iter().cycle()).for_each(|(to, from)| *to = *from);
+                batch.put_bytes(Table::Block, &(part * 2_000 + number).to_be_bytes(), bytes);
+            });
+            store.commit(batch, Urgency::Repeatable).unwrap();
+        }
+        let begun = Instant::now();
+        let copied = store.rewrite().unwrap();
+        println!(
+            "rewrite: {:.0} MB of records in {:.2} s",
+            copied.bytes as f64 / 1e6,
+            begun.elapsed().as_secs_f64()
+        );
     }
 }
