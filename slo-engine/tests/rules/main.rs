@@ -253,6 +253,23 @@ fn a_few_stray_failures_of_little_traffic_page_nobody() {
     assert!(!firing(&report, "1h/5m").is_empty(), "{report:?}");
 }
 
+/// What is enough is asked of the long window: five minutes of one attempt a minute never are.
+#[test]
+fn little_traffic_is_enough_when_the_long_window_has_it() {
+    let counts: Vec<(u64, u64, u64)> = (0..180)
+        .map(|number| {
+            let fails = u64::from((120..126).contains(&number));
+            (number * MINUTE, u64::from(number > 0) - fails, fails)
+        })
+        .collect();
+    let Some(report) =
+        both("little_traffic", &slo("target: 0.999", BURN_ONLY), &Traffic::of(MINUTE, &counts))
+    else {
+        return;
+    };
+    assert_eq!(firing(&report, "1h/5m").len(), 2, "{report:?}");
+}
+
 #[test]
 fn bursts_around_the_threshold_do_not_flap() {
     let burst = [(6 * MINUTE, 600, 100_000), (6 * MINUTE, 600, 0)];

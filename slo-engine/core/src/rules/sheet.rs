@@ -130,7 +130,6 @@ impl<'a> Sheet<'a> {
             && self.budget == other.budget
             && self.spikes == other.spikes
             && self.side() == other.side()
-            && self.is_running() == other.is_running()
             && self.written() == other.written()
     }
 

@@ -93,7 +93,8 @@ fn whatever_shared_rules_depend_on_keeps_objectives_apart() {
         |hold: &str| SLO.replace("target: 0.999", &format!("pqscope.zeroTolerance: {{{hold}}}"));
     let sliced = |method: &str, objective: &str| {
         let text = SLO.replace("budgetingMethod: Occurrences", &format!("budgetingMethod: {method}"));
-        with(&text.replace("target: 0.999", &format!("target: 0.999, {objective}")), pair)
+        let text = text.replace("target: 0.999", &format!("target: 0.999, {objective}"));
+        with(&text, &format!("{pair}, minimumEvents: 10, minimumBadEvents: 3"))
     };
     let growth = |service: &str| {
         let text = SLO.replace("target: 0.999", "pqscope.growth: {budget: 5, capacity: 10}");
@@ -104,23 +105,40 @@ fn whatever_shared_rules_depend_on_keeps_objectives_apart() {
         text.replace("service: shop", &format!("service: {service}"))
     };
     let plain = with(SLO, pair);
+    let asked = |form: &str| {
+        let good = "{type: pqscope, spec: {metric: requests, match: {outcome: completed}}}";
+        let source = |counter: &str| {
+            let query = form.replace("COUNTER", counter);
+            format!("{{type: Prometheus, metricSourceRef: prom, spec: {{query: '{query}'}}}}")
+        };
+        let text = plain.replace(good, &source("completed_total"));
+        text.replace("{type: pqscope, spec: {metric: requests}}", &source("requests_total"))
+            .replace("ratioMetric:\n", "ratioMetric:\n        counter: true\n")
+    };
     let cases = [
         ("alerting", plain.clone(), with(SLO, &format!("{pair}, minimumEvents: 20"))),
         ("the window of the budget", plain.clone(), plain.replace("30d", "28d")),
         ("the windows", none_allowed("severity: page, hold: 1h"), none_allowed("severity: page, hold: 2h")),
         ("the side that is counted", plain.clone(), plain.replace("good: {", "bad: {")),
         ("the goal", SLO.to_owned(), none_allowed("severity: page")),
-        ("slices", sliced("Timeslices", "timeSliceTarget: 0.9, timeSliceWindow: 1m"), plain),
+        ("slices", sliced("Timeslices", "timeSliceTarget: 0.9, timeSliceWindow: 1m"), plain.clone()),
         (
             "the method",
             sliced("Timeslices", "timeSliceTarget: 0.9, timeSliceWindow: 1m"),
             sliced("RatioTimeslices", "timeSliceWindow: 1m"),
         ),
+        ("who wrote the expression", asked("COUNTER"), asked("sum(increase(COUNTER[{{window}}]))")),
         ("the service of growth", growth("shop"), growth("other")),
     ];
     for (what, one, other) in cases {
         let named = |text: &str| text.replace("name: checkout,", "name: other,");
-        let groups = |other: &str| compiled(&format!("{one}---\n{}", named(other))).groups.len();
+        let source = "apiVersion: openslo/v1
+kind: DataSource
+metadata: {name: prom}
+spec: {type: Prometheus, connectionDetails: {url: http://prometheus:9090}}
+";
+        let text = |other: &str| format!("{source}---\n{one}---\n{}", named(other));
+        let groups = |other: &str| compiled(&text(other)).groups.len();
         assert_eq!(groups(&other), 2, "{what}");
         assert_eq!(groups(&one), 1, "{what}: not for another reason");
     }
