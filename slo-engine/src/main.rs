@@ -131,6 +131,11 @@ fn validate(options: &Validate) -> anyhow::Result<()> {
 }
 
 fn backup(options: &Backup) -> anyhow::Result<()> {
+    if let Err(error) = std::fs::read_dir(&options.state)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error).with_context(|| format!("cannot read {}", options.state.display()));
+    }
     // Opening would make a state where there is none.
     anyhow::ensure!(store::is_state(&options.state), "there is no state in {}", options.state.display());
     let (store, findings) = store::Store::open(&options.state).map_err(|error| match error {

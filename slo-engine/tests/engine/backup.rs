@@ -62,3 +62,15 @@ async fn a_backup_is_the_state() {
     assert_eq!(engine.events("a").await, (10, 100));
     engine.kill();
 }
+
+#[test]
+fn what_is_no_folder_is_told_from_one_without_a_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("file"), "").unwrap();
+    for (state, told) in [("file", "cannot read"), ("missing", "there is no state in")] {
+        let refused = run(&["backup", "--state", &path(state), "--to", &path("backup.gz")]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(complaint(&refused).contains(told), "{}", complaint(&refused));
+    }
+}

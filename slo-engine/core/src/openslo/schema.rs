@@ -200,7 +200,7 @@ fn objectives() -> Value {
             "type": "object",
             "required": ["duration"],
             "properties": {
-                "duration": {"type": "string", "pattern": "^[0-9]+[hdwMQY]$"},
+                "duration": {"type": "string", "pattern": "^[0-9]+[smhdwMQY]$"},
                 "isRolling": {"type": "boolean"},
                 "calendar": {
                     "type": "object",
@@ -462,6 +462,17 @@ mod tests {
             let misspelt = misspelt.join("\n");
             assert!(!takes(&misspelt), "the reader takes {key}X on line {}", number + 1);
             assert!(!fits(&misspelt), "the schema takes {key}X on line {}", number + 1);
+        }
+    }
+
+    #[test]
+    fn schema_and_reader_take_the_same_units_of_a_window() {
+        let validator = validator();
+        for (duration, right) in [("30d", true), ("1440m", true), ("86400s", true), ("30 days", false)] {
+            let text = RIGHT.replacen("duration: 30d", &format!("duration: {duration}"), 1);
+            let takes = Catalog::parse(&[SourceFile { name: "s.yaml", text: &text }], None).is_ok();
+            let fits = documents(&text).iter().all(|document| validator.is_valid(document));
+            assert_eq!((takes, fits), (right, right), "{duration}");
         }
     }
 }
