@@ -183,7 +183,7 @@ pub fn evaluate(
     };
     let picked = Picked::new(indicator, ledger, selections);
     let mut evaluation = judge(objective, measure(objective, &picked, ledger, aside, now));
-    evaluation.causes = causes(objective, &picked, ledger, &evaluation);
+    evaluation.causes = causes(objective, &picked, ledger, aside, &evaluation);
     evaluation
 }
 
@@ -404,6 +404,7 @@ fn causes(
     objective: &Objective,
     picked: &Picked<'_>,
     ledger: &Ledger,
+    aside: Aside<'_>,
     evaluation: &Evaluation,
 ) -> Vec<Cause> {
     let length = cause_window(objective, evaluation);
@@ -413,13 +414,15 @@ fn causes(
     }
     let now = evaluation.at;
     let window = Window::ending(now, length);
+    let excluded = aside.excluded(objective, window, now);
     let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for id in picked.bad_ids() {
         let Some(series) = ledger.series(id) else { continue };
         let named = CAUSE_ATTRIBUTES.into_iter().map(|key| (key, series.attribute(key)));
         let Some(name) = named.into_iter().find(|(_, value)| !value.is_empty()) else { continue };
         let count: &mut u64 = counts.entry(name).or_insert(0);
-        *count = count.saturating_add(ledger.count(id, window, now));
+        let apart: u64 = excluded.iter().map(|part| ledger.count(id, *part, now)).sum();
+        *count = count.saturating_add(ledger.count(id, window, now).saturating_sub(apart));
     }
     let mut causes: Vec<Cause> = counts
         .into_iter()

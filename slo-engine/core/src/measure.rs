@@ -357,9 +357,7 @@ impl Gauge<'_> {
 
     /// Events of a span, part by part, without what is excluded.
     fn by_part(&self, parts: &[Part], span: Window) -> Vec<Tally> {
-        let Objective { name, service, .. } = self.objective;
-        let excluded = excluded_parts(self.aside.exclusions, name, service, span);
-        let excluded = whole_buckets(excluded.into_iter(), span, self.now);
+        let excluded = self.aside.excluded(self.objective, span, self.now);
         let tally = |part, window| self.picked.part_tally(part, self.ledger, window, self.now);
         let less = |part, whole: Tally| {
             excluded.iter().fold(whole, |left, window| left.without(tally(part, *window)))
@@ -396,6 +394,14 @@ pub fn most_striking(groups: &mut Vec<Group>, allowed: f64) {
 
 fn all_of(ids: &[Slot], ledger: &Ledger) -> u64 {
     ids.iter().fold(0, |total, id| total.saturating_add(ledger.total(*id)))
+}
+
+impl Aside<'_> {
+    /// The parts of a span that are excluded, as whole buckets.
+    pub(crate) fn excluded(&self, objective: &Objective, span: Window, now: Timestamp) -> Vec<Window> {
+        let parts = excluded_parts(self.exclusions, &objective.name, &objective.service, span);
+        whole_buckets(parts.into_iter(), span, now)
+    }
 }
 
 /// Parts of a span, in their order, each as whole buckets of its time.

@@ -23,6 +23,23 @@ fn maintenance_costs_nothing_and_is_shown() {
 }
 
 #[test]
+fn what_is_excluded_is_no_cause() {
+    let mut world = World::new(&Slo::of_requests(0.99));
+    let fail = |world: &mut World, count: u64| {
+        world.now += STEP;
+        world.count_at(world.now, &[("outcome", "failed"), ("error.type", "reset")], count);
+    };
+    world.exclude(world.now, Some(world.now + 10 * MINUTE + STEP));
+    (0..10 * MINUTE / STEP).for_each(|_| fail(&mut world, 100));
+    assert_eq!(world.evaluate().causes, []);
+    fail(&mut world, 7);
+    let evaluation = world.evaluate();
+    let told: Vec<(&str, u64)> =
+        evaluation.causes.iter().map(|cause| (cause.value.as_str(), cause.count)).collect();
+    assert_eq!((evaluation.budget.tally.bad, told), (7.0, vec![("reset", 7)]));
+}
+
+#[test]
 fn a_spike_during_maintenance_pages_nobody() {
     let mut world = World::new(&Slo { alerting: "{dayShare: off}".to_owned(), ..Slo::of_requests(0.999) });
     world.run(2 * HOUR, 100, 0);
