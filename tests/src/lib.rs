@@ -9,6 +9,7 @@ pub mod dashboard;
 pub mod http;
 pub mod live;
 pub mod process;
+pub mod prometheus;
 pub mod records;
 pub mod requirement;
 pub mod signature;

@@ -8,7 +8,8 @@
 use pqscope_lab::loopback::{DEFAULT_PATIENCE, Loopback};
 use pqscope_lab::scenario::Scenario;
 use pqscope_tests::live::{self, Agent, Destination, Engine};
-use pqscope_tests::process::{Running, wait_for};
+use pqscope_tests::process::wait_for;
+use pqscope_tests::prometheus::Prometheus;
 use pqscope_tests::{binary, dashboard, http, requirement};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -25,74 +26,6 @@ const PLAN: [(Scenario, usize); 4] = [
     (Scenario::RefusedClientCertificate, 3),
 ];
 const TEST: &str = "prometheus_sees_what_was_made";
-
-struct Prometheus {
-    process: Running,
-    address: String,
-}
-
-impl Prometheus {
-    fn start(program: &Path, folder: &Path, targets: &[(&str, &str)]) -> Self {
-        let rules =
-            binary::repository().join("alert-rules/pqscope.rules.yaml").canonicalize().expect("rules");
-        let mut config = format!(
-            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{}]\nscrape_configs:\n",
-            rules.display()
-        );
-        for (job, target) in targets {
-            config
-                .push_str(&format!("  - job_name: {job}\n    static_configs: [{{targets: ['{target}']}}]\n"));
-        }
-        let file = folder.join("prometheus.yaml");
-        std::fs::write(&file, config).expect("a configuration");
-        let address = format!("127.0.0.1:{}", live::free_port());
-        let arguments = [
-            format!("--config.file={}", file.display()),
-            format!("--storage.tsdb.path={}", folder.join("tsdb").display()),
-            format!("--web.listen-address={address}"),
-            "--log.level=warn".to_owned(),
-        ];
-        let process = Running::start(program, arguments, &[]);
-        let ready = wait_for(|| http::get(&address, "/-/ready").ok().filter(|answer| answer.status == 200));
-        assert!(ready.is_some(), "Prometheus does not come up{}", process.log());
-        Self { process, address }
-    }
-
-    /// The samples that a query gives.
-    fn query(&self, query: &str) -> Vec<Value> {
-        let path = format!("/api/v1/query?query={}", encode(query));
-        let answer = http::get_json(&self.address, &path).expect("an answer");
-        assert_eq!(answer["status"], "success", "{query}: {answer}");
-        match answer["data"]["resultType"].as_str() {
-            Some("scalar") => vec![answer["data"].clone()],
-            _ => answer["data"]["result"].as_array().cloned().expect("samples"),
-        }
-    }
-
-    /// The only sample of a query, as a number.
-    fn number(&self, query: &str) -> Option<f64> {
-        match self.query(query).as_slice() {
-            [sample] => sample["value"][1].as_str()?.parse().ok(),
-            _ => None,
-        }
-    }
-
-    fn expect(&self, query: &str, expected: f64) {
-        let seen = wait_for(|| self.number(query).filter(|value| (value - expected).abs() < 1e-9));
-        assert!(seen.is_some(), "{query} is {:?} instead of {expected}", self.query(query));
-    }
-}
-
-fn encode(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                char::from(byte).to_string()
-            }
-            byte => format!("%{byte:02X}"),
-        })
-        .collect()
-}
 
 fn check_metrics(promtool: &Path, address: &str) {
     let answer = http::get(address, "/metrics").expect("metrics");
@@ -190,7 +123,8 @@ async fn prometheus_sees_what_was_made() {
     agent.warm_up(&lab).await;
     let agent_metrics = format!("127.0.0.1:{port}");
     let targets = [("pqscope-agent", agent_metrics.as_str()), ("pqscope-slo", engine.web.as_str())];
-    let prometheus = Prometheus::start(&program, folder.path(), &targets);
+    let rules = binary::repository().join("alert-rules/pqscope.rules.yaml").canonicalize().expect("rules");
+    let prometheus = Prometheus::start(&program, folder.path(), &rules, &targets);
     live::make(&lab, SERVICE, &PLAN).await;
 
     let ours = format!(r#"pqscope_service="{SERVICE}""#);

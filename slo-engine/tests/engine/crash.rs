@@ -1,5 +1,6 @@
 //! kill -9 at any moment: what was acknowledged is there, once; every alert arrives, each repeat the same.
 
+use crate::kills::kills;
 use crate::otlp::{Reading, client, cumulative, delta, now, post};
 use crate::process::{Engine, PATIENCE, write_objective};
 use crate::receiver::Receiver;
@@ -72,7 +73,7 @@ impl Agent {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_nothing_and_double_nothing() {
-    let kills = std::env::var("PQSCOPE_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+    let kills = kills(KILLS);
     let folder = tempfile::tempdir().unwrap();
     let (slos, state) = (folder.path().join("slos"), folder.path().join("state"));
     let alerts = kills / KILLS_PER_ALERT;

@@ -15,7 +15,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// As many of each kind unless PQSCOPE_KILLS says otherwise.
-fn kills(few: usize) -> usize {
+pub(crate) fn kills(few: usize) -> usize {
     std::env::var("PQSCOPE_KILLS").map_or(few, |kills| kills.parse().unwrap())
 }
 

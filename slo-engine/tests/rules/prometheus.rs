@@ -2,21 +2,21 @@
 
 use crate::files::{KINDS, rules};
 use crate::slo;
-use pqscope_tests::process::{Running, wait_for};
-use pqscope_tests::{http, live, requirement};
+use pqscope_tests::process::wait_for;
+use pqscope_tests::prometheus::Prometheus;
+use pqscope_tests::{http, requirement};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::TcpListener;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 const TEST: &str = "a_real_prometheus_fires_for_what_burns_alone";
 
-/// Answers scrapes until the test is over, with a hundred requests more each time. One service fails half of its requests while it is `ill`, another none; the
-/// other metrics are there for rules of every kind to be evaluated on something.
+/// Answers scrapes until the test is over, with a hundred requests more each time. One service fails half of its requests
+/// while it is `ill`, another none; the other metrics are there for rules of every kind to be evaluated on something.
 fn service(ill: Arc<AtomicBool>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -71,67 +71,29 @@ fn objectives() -> String {
     format!("{}---\n{}---\n{KINDS}", of("burning"), of("healthy"))
 }
 
-struct Prometheus {
-    process: Running,
-    address: String,
+fn ask(prometheus: &Prometheus, path: &str) -> Option<Value> {
+    http::get_json(&prometheus.address, path).ok().map(|answer| answer["data"].clone())
 }
 
-impl Prometheus {
-    fn start(program: &Path, folder: &Path, target: &str) -> Self {
-        let config = format!(
-            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [rules.yaml]\nscrape_configs:\n  \
-             - job_name: service\n    static_configs: [{{targets: ['{target}']}}]\n"
-        );
-        let file = folder.join("prometheus.yaml");
-        std::fs::write(&file, config).unwrap();
-        let address = format!("127.0.0.1:{}", live::free_port());
-        let arguments = [
-            format!("--config.file={}", file.display()),
-            format!("--storage.tsdb.path={}", folder.join("tsdb").display()),
-            format!("--web.listen-address={address}"),
-            "--log.level=warn".to_owned(),
-        ];
-        Self { process: Running::start(program, arguments, &[]), address }
-    }
+fn all_rules(prometheus: &Prometheus) -> Option<Vec<Value>> {
+    let groups = ask(prometheus, "/api/v1/rules")?["groups"].as_array()?.clone();
+    Some(groups.iter().filter_map(|group| group["rules"].as_array().cloned()).flatten().collect())
+}
 
-    fn ask(&self, path: &str) -> Option<Value> {
-        http::get_json(&self.address, path).ok().map(|answer| answer["data"].clone())
-    }
+/// Which of the two services a window pair fires for; other objectives have windows too long for a test.
+fn burning(prometheus: &Prometheus) -> Option<Vec<String>> {
+    let alerts = ask(prometheus, "/api/v1/alerts")?["alerts"].as_array()?.clone();
+    let fires =
+        |alert: &&Value| alert["state"] == "firing" && alert["labels"]["alertname"] == "PqscopeSloBurnRate";
+    let name = |alert: &Value| alert["labels"]["pqscope_slo_name"].as_str().unwrap_or_default().to_owned();
+    let names = alerts.iter().filter(fires).map(name);
+    Some(names.filter(|name| ["burning", "healthy"].contains(&name.as_str())).collect())
+}
 
-    fn rules(&self) -> Option<Vec<Value>> {
-        let groups = self.ask("/api/v1/rules")?["groups"].as_array()?.clone();
-        Some(groups.iter().filter_map(|group| group["rules"].as_array().cloned()).flatten().collect())
-    }
-
-    /// Which of the two services a window pair fires for; other objectives have windows too long for a test.
-    fn burning(&self) -> Option<Vec<String>> {
-        let alerts = self.ask("/api/v1/alerts")?["alerts"].as_array()?.clone();
-        let fires = |alert: &&Value| {
-            alert["state"] == "firing" && alert["labels"]["alertname"] == "PqscopeSloBurnRate"
-        };
-        let name =
-            |alert: &Value| alert["labels"]["pqscope_slo_name"].as_str().unwrap_or_default().to_owned();
-        Some(
-            alerts
-                .iter()
-                .filter(fires)
-                .map(name)
-                .filter(|name| ["burning", "healthy"].contains(&name.as_str()))
-                .collect(),
-        )
-    }
-
-    fn number(&self, query: &str) -> Option<f64> {
-        let encoded: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let answer = self.ask(&format!("/api/v1/query?query={encoded}"))?;
-        answer["result"][0]["value"][1].as_str()?.parse().ok()
-    }
-
-    fn burn(&self, objective: &str) -> Option<f64> {
-        self.number(&format!(
-            "pqscope_slo_burn_rate_ratio{{pqscope_slo_name=\"{objective}\",pqscope_window=\"2m\"}}"
-        ))
-    }
+fn burn(prometheus: &Prometheus, objective: &str) -> Option<f64> {
+    prometheus.number(&format!(
+        "pqscope_slo_burn_rate_ratio{{pqscope_slo_name=\"{objective}\",pqscope_window=\"2m\"}}"
+    ))
 }
 
 #[test]
@@ -149,20 +111,21 @@ fn a_real_prometheus_fires_for_what_burns_alone() {
     let count = text.matches("- record:").count() + text.matches("- alert:").count();
 
     let ill = Arc::new(AtomicBool::new(true));
-    let prometheus = Prometheus::start(&program, folder.path(), &service(Arc::clone(&ill)));
+    let prometheus =
+        Prometheus::start(&program, folder.path(), &out, &[("service", &service(Arc::clone(&ill)))]);
     let log = || prometheus.process.log();
-    let fired = wait_for(|| prometheus.burning().filter(|names| !names.is_empty()));
+    let fired = wait_for(|| burning(&prometheus).filter(|names| !names.is_empty()));
     assert_eq!(fired, Some(vec!["burning".to_owned()]), "{}", log());
     // The other one is known to be well, not unknown.
-    assert_eq!(prometheus.burn("healthy"), Some(0.0));
-    assert!(prometheus.burn("burning").is_some_and(|burn| (40.0..=50.1).contains(&burn)), "{}", log());
+    assert_eq!(burn(&prometheus, "healthy"), Some(0.0));
+    assert!(burn(&prometheus, "burning").is_some_and(|burn| (40.0..=50.1).contains(&burn)), "{}", log());
 
     ill.store(false, Ordering::SeqCst);
-    let over = wait_for(|| prometheus.burning().filter(Vec::is_empty));
-    assert!(over.is_some(), "{:?}{}", prometheus.burning(), log());
+    let over = wait_for(|| burning(&prometheus).filter(Vec::is_empty));
+    assert!(over.is_some(), "{:?}{}", burning(&prometheus), log());
 
     let evaluated = wait_for(|| {
-        let rules = prometheus.rules()?;
+        let rules = all_rules(&prometheus)?;
         rules.iter().all(|rule| rule["health"] != "unknown").then_some(rules)
     });
     let evaluated = evaluated.unwrap_or_default();
